@@ -1,0 +1,60 @@
+#include "base/alloc.h"
+
+#ifdef SLUICE_TEST
+
+static _Thread_local unsigned countdown; /* 0: no faults */
+static _Thread_local unsigned failed;
+
+bool sl_alloc_fail_after(unsigned n)
+{
+    countdown = n;
+    failed = 0;
+    return true;
+}
+
+unsigned sl_alloc_failed(void)
+{
+    return failed;
+}
+
+static bool fails(void)
+{
+    if (countdown == 0)
+        return false;
+    if (countdown > 1) {
+        countdown--;
+        return false;
+    }
+    failed++;
+    return true;
+}
+
+void *sl_malloc(size_t n)
+{
+    return fails() ? NULL : malloc(n);
+}
+
+void *sl_calloc(size_t count, size_t n)
+{
+    return fails() ? NULL : calloc(count, n);
+}
+
+void *sl_realloc(void *p, size_t n)
+{
+    return fails() ? NULL : realloc(p, n);
+}
+
+#else
+
+bool sl_alloc_fail_after(unsigned n)
+{
+    (void)n;
+    return false;
+}
+
+unsigned sl_alloc_failed(void)
+{
+    return 0;
+}
+
+#endif
