@@ -1,0 +1,224 @@
+/* demo-brokers: librdkafka's mock cluster, so that the demonstration and fast tests need no Java.
+ * Several brokers live in this one process, each on a loopback port of its own, without TLS or
+ * login: what a provider's inner network looks like to the gate. It knows the protocol as of
+ * Kafka 2.x or so (Fetch up to 11, no topic ids) and keeps the last 5 MiB of a partition.
+ *
+ * With --commands it takes one command a line on standard input, for tests of the gate's healing:
+ *   down N | up N | leader TOPIC PARTITION N | rtt N MS */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#include "demo/util.h"
+
+#define TOPICS_MAX       64
+#define PARTITIONS_MAX   256
+#define BROKERS_MAX      9
+#define COMMAND_MAX_LINE 512
+
+struct topic {
+    char *name;
+    long partitions;
+};
+
+struct options {
+    const char *ready_file;
+    struct topic topics[TOPICS_MAX];
+    size_t topic_count;
+    long brokers;
+    bool commands;
+};
+
+static const char usage[] =
+    "demo-brokers: an embedded Kafka cluster for demonstrations and tests\n"
+    "  --brokers N          how many (3)\n"
+    "  --topic NAME:N       a topic of N partitions, led in turn by all brokers; repeatable\n"
+    "  --ready-file FILE    gets the bootstrap list, one line, once they listen\n"
+    "  --commands           take commands on standard input: down N, up N,\n"
+    "                       leader TOPIC PARTITION N, rtt N MS\n";
+
+static int topic_add(struct options *o, const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    struct topic *t = &o->topics[o->topic_count];
+
+    if (o->topic_count == TOPICS_MAX || !colon || colon == text ||
+        util_number(colon + 1, 1, PARTITIONS_MAX, &t->partitions))
+        return ERR_CONFIG;
+    t->name = strndup(text, (size_t)(colon - text));
+    if (!t->name)
+        return ERR_NOMEM;
+    o->topic_count++;
+    return OK;
+}
+
+static int options_read(struct options *o, int argc, char **argv)
+{
+    static const struct option known[] = {{"brokers", required_argument, NULL, 'b'},
+                                          {"topic", required_argument, NULL, 't'},
+                                          {"ready-file", required_argument, NULL, 'r'},
+                                          {"commands", no_argument, NULL, 'c'},
+                                          {0}};
+    int option;
+    int err = OK;
+
+    *o = (struct options){.brokers = 3};
+    while (!err && (option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        if (option == 'b')
+            err = util_number(optarg, 1, BROKERS_MAX, &o->brokers);
+        else if (option == 't')
+            err = topic_add(o, optarg);
+        else if (option == 'r')
+            o->ready_file = optarg;
+        else if (option == 'c')
+            o->commands = true;
+        else
+            err = ERR_CONFIG;
+    }
+    return err ? err : optind == argc ? OK : ERR_CONFIG;
+}
+
+static int topics_create(rd_kafka_mock_cluster_t *cluster, const struct options *o)
+{
+    for (size_t i = 0; i < o->topic_count; i++) {
+        const struct topic *t = &o->topics[i];
+        int replicas = o->brokers < 3 ? (int)o->brokers : 3;
+        rd_kafka_resp_err_t err =
+            rd_kafka_mock_topic_create(cluster, t->name, (int)t->partitions, replicas);
+        for (int32_t p = 0; !err && p < (int32_t)t->partitions; p++)
+            err = rd_kafka_mock_partition_set_leader(cluster, t->name, p,
+                                                     p % (int32_t)o->brokers + 1);
+        if (err) {
+            fprintf(stderr, "demo-brokers: topic %s: %s\n", t->name, rd_kafka_err2str(err));
+            return ERR_CONFIG;
+        }
+    }
+    return OK;
+}
+
+/* One command; says "ok" or what is wrong on standard output, so that a test can wait for it. */
+static void command_run(rd_kafka_mock_cluster_t *cluster, const char *line)
+{
+    char name[256];
+    int n;
+    int partition;
+    int value;
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
+
+    if (sscanf(line, "down %d", &n) == 1)
+        err = rd_kafka_mock_broker_set_down(cluster, n);
+    else if (sscanf(line, "up %d", &n) == 1)
+        err = rd_kafka_mock_broker_set_up(cluster, n);
+    else if (sscanf(line, "leader %255s %d %d", name, &partition, &n) == 3)
+        err = rd_kafka_mock_partition_set_leader(cluster, name, partition, n);
+    else if (sscanf(line, "rtt %d %d", &n, &value) == 2)
+        err = rd_kafka_mock_broker_set_rtt(cluster, n, value);
+    puts(err ? rd_kafka_err2str(err) : "ok");
+    fflush(stdout);
+}
+
+/* Runs the whole lines that have come. Returns false at the end of input. */
+static bool commands_read(rd_kafka_mock_cluster_t *cluster, char *buf, size_t *held)
+{
+    ssize_t n = read(STDIN_FILENO, buf + *held, COMMAND_MAX_LINE - *held - 1);
+
+    if (n <= 0)
+        return n < 0 && errno == EINTR;
+    *held += (size_t)n;
+    buf[*held] = '\0';
+    char *start = buf;
+    for (char *nl; (nl = strchr(start, '\n')); start = nl + 1) {
+        *nl = '\0';
+        command_run(cluster, start);
+    }
+    *held = strlen(start);
+    memmove(buf, start, *held + 1);
+    if (*held == COMMAND_MAX_LINE - 1)
+        *held = 0; /* no command is that long */
+    return true;
+}
+
+/* Until SIGTERM or SIGINT, which signals_fd tells. */
+static void wait_for_end(rd_kafka_mock_cluster_t *cluster, int signals_fd, bool commands)
+{
+    char buf[COMMAND_MAX_LINE];
+    size_t held = 0;
+    struct pollfd fds[2] = {{.fd = signals_fd, .events = POLLIN},
+                            {.fd = commands ? STDIN_FILENO : -1, .events = POLLIN}};
+
+    for (;;) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (fds[0].revents)
+            return;
+        if (fds[1].revents && !commands_read(cluster, buf, &held))
+            fds[1].fd = -1;
+    }
+}
+
+static int run(const struct options *o, int signals_fd)
+{
+    char errstr[256];
+    int err = ERR_IO;
+    rd_kafka_mock_cluster_t *cluster = NULL;
+
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), errstr, sizeof(errstr));
+    if (!rk) {
+        fprintf(stderr, "demo-brokers: %s\n", errstr);
+        return ERR_IO;
+    }
+    cluster = rd_kafka_mock_cluster_new(rk, (int)o->brokers);
+    if (cluster)
+        err = topics_create(cluster, o);
+    if (!err) {
+        const char *bootstrap = rd_kafka_mock_cluster_bootstraps(cluster);
+        printf("demo-brokers ready: %s\n", bootstrap);
+        fflush(stdout);
+        err = util_write_ready(o->ready_file, bootstrap);
+        if (err)
+            perror("demo-brokers: ready file");
+        else
+            wait_for_end(cluster, signals_fd, o->commands);
+    }
+    if (cluster)
+        rd_kafka_mock_cluster_destroy(cluster);
+    rd_kafka_destroy(rk);
+    return err;
+}
+
+int main(int argc, char **argv)
+{
+    static struct options o;
+    sigset_t ends;
+
+    if (options_read(&o, argc, argv)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    /* Blocked before librdkafka starts its threads, so that only the descriptor sees them. */
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int signals_fd = signalfd(-1, &ends, SFD_CLOEXEC);
+    if (signals_fd < 0) {
+        perror("demo-brokers");
+        return 1;
+    }
+    int err = run(&o, signals_fd);
+    close(signals_fd);
+    for (size_t i = 0; i < o.topic_count; i++)
+        free(o.topics[i].name);
+    return err ? 1 : 0;
+}
