@@ -1,0 +1,99 @@
+#!/bin/sh
+# Installs what the end-to-end tests run against: Apache Kafka and its tools, an older Java client,
+# Python and Node clients, and our own Java test programs, compiled. Everything lands under
+# ~/.cache/sluice (or $SLUICE_CACHE), each part in a directory named after the content of what
+# describes it, so that a second run does nothing and a changed version never meets old files.
+#
+# usage: scripts/fetch-parts.sh [--check]     --check: install nothing, fail if a part is missing
+set -eu
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+e2e=$here/tests/e2e
+cache=${SLUICE_CACHE:-$HOME/.cache/sluice}
+only_check=${1:-}
+mkdir -p "$cache"
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Debian packages by the command that each one brings, and why it is wanted.
+missing=
+need() { # command package why
+    command -v "$1" >/dev/null 2>&1 && return 0
+    say "missing: $1, from Debian's $2 ($3)"
+    missing="$missing $2"
+}
+need java openjdk-17-jdk-headless "runs the brokers and the Java clients"
+need javac openjdk-17-jdk-headless "compiles the Java test programs"
+need mvn maven "fetches Kafka from Maven Central"
+need node nodejs "runs kafkajs"
+need npm npm "fetches kafkajs"
+need python3 python3 "runs the tests"
+need openssl openssl "makes test certificates and signs test tokens"
+need kcat kcat "is one of the clients"
+python3 -c 'import ensurepip, venv' 2>/dev/null || {
+    say "missing: python3's venv, from Debian's python3-venv (holds the Python clients)"
+    missing="$missing python3-venv"
+}
+if [ -n "$missing" ]; then
+    [ "$only_check" = --check ] && exit 1
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    say "installing:$missing"
+    # shellcheck disable=SC2086  # a list of package names
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >&2
+fi
+
+# key FILE...: a short name for the content of files
+key() { cat "$@" | sha256sum | cut -c1-16; }
+
+# install NAME KEY COMMAND...: runs COMMAND with a fresh directory as its last argument and keeps
+# that directory as $cache/NAME-KEY only if COMMAND succeeded; $cache/NAME points to it.
+install() {
+    name=$1 dir=$cache/$1-$2
+    shift 2
+    if [ ! -e "$dir/.complete" ]; then
+        if [ "$only_check" = --check ]; then
+            say "missing: $dir"
+            exit 1
+        fi
+        say "fetching $name"
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        if ! "$@" "$dir"; then
+            rm -rf "$dir"
+            say "could not install $name"
+            exit 1
+        fi
+        : >"$dir/.complete"
+    fi
+    ln -sfn "$dir" "$cache/$name"
+}
+
+maven_jars() { # pom directory
+    mvn -B -q -f "$1" dependency:copy-dependencies -DincludeScope=runtime \
+        "-DoutputDirectory=$2/libs" >&2
+}
+
+python_venv() { # requirements directory
+    python3 -m venv "$2" && "$2/bin/pip" install -q --no-input --disable-pip-version-check \
+        -r "$1" >&2
+}
+
+node_modules() { # directory-of-package.json directory
+    cp "$1/package.json" "$1/package-lock.json" "$2/" &&
+        (cd "$2" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >&2)
+}
+
+java_classes() { # source-directory directory; compiled against the older client, runs on both
+    javac --release 17 -Xlint:all,-processing -Werror -cp "$cache/kafka-clients39/libs/*" -d "$2" \
+        "$1"/*.java >&2
+}
+
+python_key=$( (cat "$e2e/requirements.txt"; python3 -V) | sha256sum | cut -c1-16)
+install kafka "$(key "$e2e/kafka/pom.xml")" maven_jars "$e2e/kafka/pom.xml"
+install kafka-clients39 "$(key "$e2e/kafka/clients39/pom.xml")" \
+    maven_jars "$e2e/kafka/clients39/pom.xml"
+install venv "$python_key" python_venv "$e2e/requirements.txt"
+install node "$(key "$e2e/node/package.json" "$e2e/node/package-lock.json")" \
+    node_modules "$e2e/node"
+install java "$(key "$e2e/kafka/clients39/pom.xml" "$e2e"/java/*.java)" java_classes "$e2e/java"

@@ -1,0 +1,248 @@
+"""sluice under test: its configuration, its start and its end, what it writes and tells."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import time
+import urllib.error
+import urllib.request
+
+import parts
+import wire
+from processes import Process, free_port, wait_for
+
+# What a sanitizer says; one such line anywhere fails the case.
+SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|"
+                       r"SUMMARY: \w+Sanitizer|Assertion .* failed|\*\*\* stack smashing")
+
+
+def grant(identity, subject, topics, prefix, operations=("read",), issuer=None, **more):
+    """One entry of `grants`; the issuer is filled in by the gate."""
+    return {"id": identity, "principal": {"issuer": issuer, "subject": subject},
+            "participant": f"did:web:{subject}", "topics": list(topics),
+            "group_prefix": prefix, "operations": list(operations)} | more
+
+
+class Gate:
+    def __init__(self, directory, cluster, idp, authority, grants=(), tap=None, upstream=None,
+                 config=None, issuer=None, brokers=None):
+        self.directory = pathlib.Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.cluster, self.idp, self.authority, self.tap = cluster, idp, authority, tap
+        self.host, self.port, self.control_port = "127.0.0.1", free_port(), free_port()
+        self.advertised_port = free_port() if tap else self.port
+        self.pair = authority.issue(f"gate-{self.port}", addresses=["127.0.0.1"],
+                                    names=["localhost"])
+        self.audit_file = self.directory / "audit.jsonl"
+        self.log_file = self.directory / "sluice.log"
+        self.config_file = self.directory / "sluice.yaml"
+        self.process = None
+        self._tapped = None
+        self._secrets = []
+        self.config = {
+            "listen": f"{self.host}:{self.port}",
+            "advertise": f"{self.host}:{self.advertised_port}",
+            "workers": 2,
+            "development": True,
+            "tls": {"certificate": str(self.pair.certificate), "key": str(self.pair.key)},
+            "issuers": [{"issuer": idp.issuer, "audience": "sluice", "jwks_url": idp.jwks_url,
+                         "shared_subjects": False, "claims": {"transfer": "transfer"}}
+                        | (issuer or {})],
+            "upstream": {"brokers": brokers or cluster.bootstrap("plaintext")}
+                        | (upstream or {}),
+            "grants": [self._fill(g) for g in grants],
+            "control": {"listen": f"127.0.0.1:{self.control_port}"},
+            "store": {"path": str(self.directory / "sluice.db")},
+            "audit": {"file": str(self.audit_file)},
+            "log": {"level": "debug"},
+        } | (config or {})
+
+    def _fill(self, entry):
+        if entry["principal"].get("issuer") is None:
+            entry = entry | {"principal": entry["principal"] | {"issuer": self.idp.issuer}}
+        return entry
+
+    # --- life
+
+    def write_config(self):
+        # JSON is a subset of YAML.
+        self.config_file.write_text(json.dumps(self.config, indent=2))
+
+    def spawn(self):
+        self.write_config()
+        env = dict(os.environ)
+        env["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=99:strict_string_checks=1"
+        env["UBSAN_OPTIONS"] = "print_stacktrace=1:halt_on_error=1:exitcode=99"
+        env["TSAN_OPTIONS"] = "exitcode=99:halt_on_error=1"
+        self.process = Process([parts.SLUICE, "run", "-c", self.config_file], self.log_file, env)
+
+    def start(self, ready=True, timeout_s=20):
+        self.spawn()
+        if ready:
+            self.wait_ready(timeout_s)
+        if self.tap and self._tapped is None:
+            self._tapped = self.tap.open(self.advertised_port, (self.host, self.port), self.pair,
+                                         self.authority.certificate)
+        return self
+
+    def wait_ready(self, timeout_s=20):
+        def ready():
+            self.must_run()
+            return self.http("GET", "/readyz")[0] == 200
+        wait_for(ready, timeout_s, "the gate is ready")
+
+    def must_run(self):
+        if not self.process.running():
+            raise AssertionError(f"sluice ended with {self.process.returncode}: "
+                                 f"{self.log()[-4000:]}")
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends sluice; it must leave with 0, and no sanitizer may have spoken."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        status = process.stop(number)
+        found = SANITIZER.search(self.log())
+        assert not found, self.log()[max(0, found.start() - 200):found.start() + 8000]
+        assert status == 0, f"sluice ended with {status}: {self.log()[-4000:]}"
+        written = self.log() + (self.audit_file.read_text() if self.audit_file.exists() else "")
+        for secret in self._secrets:
+            assert secret not in written, f"a secret stands in log or audit: {secret[:12]}..."
+
+    def kill(self):
+        """An end without farewell, as by a power cut."""
+        self.process.stop(signal.SIGKILL)
+        self.process = None
+
+    def restart(self, kill=False):
+        self.kill() if kill else self.stop()
+        return self.start()
+
+    def close(self):
+        if self._tapped is not None:
+            self.tap.shut(self._tapped)
+            self._tapped = None
+        self.stop()
+
+    def reload(self):
+        """Writes the configuration and sends SIGHUP; how it went stands in the log."""
+        self.write_config()
+        self.process.send(signal.SIGHUP)
+
+    # --- tokens and grants
+
+    def token(self, subject="bob", **arguments):
+        """A token of the issuer; its signature may never turn up in log or audit."""
+        token = self.idp.token(subject, **arguments)
+        self.hide(token.rpartition(".")[2])
+        return token
+
+    def hide(self, secret):
+        self._secrets.append(secret)
+
+    def put_grant(self, entry):
+        status, body = self.http("PUT", f"/v1/grants/{entry['id']}", self._fill(entry))
+        assert status in (200, 201, 204), (status, body)
+
+    def delete_grant(self, identity):
+        status, body = self.http("DELETE", f"/v1/grants/{identity}")
+        assert status in (200, 204), (status, body)
+
+    def revoke(self, **what):
+        """POST /v1/revocations; how many sessions it closed."""
+        status, body = self.http("POST", "/v1/revocations", what)
+        assert status == 200, (status, body)
+        return body["closed"]
+
+    def revoke_token(self, token):
+        """POST /oauth2/revoke, RFC 7009."""
+        status, body = self.http("POST", "/oauth2/revoke", f"token={token}".encode(),
+                                 "application/x-www-form-urlencoded")
+        assert status == 200, (status, body)
+
+    def http(self, method, path, body=None, kind="application/json", headers=()):
+        """(status, body); status 0 while nobody answers."""
+        data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
+        request = urllib.request.Request(f"http://127.0.0.1:{self.control_port}{path}", data,
+                                         dict(headers), method=method)
+        if data is not None:
+            request.add_header("Content-Type", kind)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, _parsed(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, _parsed(error.read())
+        except (urllib.error.URLError, ConnectionError):
+            return 0, None
+
+    def sessions(self):
+        status, body = self.http("GET", "/v1/sessions")
+        assert status == 200, (status, body)
+        return body["sessions"] if isinstance(body, dict) else body
+
+    def metrics(self):
+        """Prometheus' text as {name or name{labels}: value}."""
+        status, text = self.http("GET", "/metrics")
+        assert status == 200, status
+        lines = (line.rpartition(" ") for line in text.splitlines()
+                 if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    # --- what it writes
+
+    def log(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def audit(self):
+        if not self.audit_file.exists():
+            return []
+        text = self.audit_file.read_text()
+        return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
+
+    def wait_audit(self, *words, timeout_s=5, since=0):
+        """Waits for one audit line after the first `since` that holds all words."""
+        def find():
+            for event in self.audit()[since:]:
+                text = json.dumps(event)
+                if all(word in text for word in words):
+                    return event
+            return None
+        return wait_for(find, timeout_s, f"an audit line with {words}")
+
+    def wait_log(self, pattern, timeout_s=5, since=0):
+        return wait_for(lambda: re.search(pattern, self.log()[since:]), timeout_s,
+                        f"a log line like {pattern}")
+
+    # --- connections
+
+    def wire(self, token=None, tapped=None, **arguments):
+        """A raw client, logged in when given a token; through the tap where there is one."""
+        tapped = self.tap is not None if tapped is None else tapped
+        port = self.advertised_port if tapped else self.port
+        connection = wire.Wire(self.host, port, self.authority.certificate, **arguments)
+        if token is not None:
+            try:
+                connection.login(token)
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+    def login_once(self, token, **arguments):
+        """The error code of a login, in a connection of its own; retriable ones are repeated."""
+        end = time.monotonic() + 10
+        while True:
+            with self.wire(tapped=False) as connection:
+                answer = connection.authenticate(token, **arguments)
+            if answer["ErrorCode"] not in (14, 15, 16) or time.monotonic() > end:
+                return answer["ErrorCode"]
+            time.sleep(0.1)
+
+
+def _parsed(data):
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode(errors="replace")

@@ -1,0 +1,106 @@
+"""Child processes that are surely ended, waiting for events with a deadline, free ports."""
+
+import atexit
+import contextlib
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+_children = set()
+_lock = threading.Lock()
+# Below Linux' ephemeral range, so that no outgoing connection takes a stopped node's port.
+_PORTS = range(21000, 31000)
+_given = set()
+
+
+def free_port(host="127.0.0.1"):
+    for _ in range(1000):
+        port = random.choice(_PORTS)
+        if port in _given:
+            continue
+        with contextlib.closing(socket.socket()) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+        _given.add(port)
+        return port
+    raise RuntimeError("no free port")
+
+
+def wait_for(condition, timeout_s, what, interval_s=0.02):
+    """Polls until `condition` gives something true, which is returned."""
+    end = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {timeout_s} s")
+        time.sleep(interval_s)
+
+
+class Process:
+    """A child whose output goes to a file; ended with the test run whatever happens."""
+
+    def __init__(self, command, log, env=None, cwd=None, stdin=None):
+        self.command = [str(part) for part in command]
+        self.log = log
+        self._file = open(log, "ab")
+        self._popen = subprocess.Popen(self.command, stdout=self._file, stderr=self._file,
+                                       stdin=stdin or subprocess.DEVNULL, env=env, cwd=cwd)
+        with _lock:
+            _children.add(self)
+
+    @property
+    def pid(self):
+        return self._popen.pid
+
+    @property
+    def stdin(self):
+        return self._popen.stdin
+
+    @property
+    def returncode(self):
+        return self._popen.poll()
+
+    def running(self):
+        return self._popen.poll() is None
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def send(self, number):
+        if self.running():
+            self._popen.send_signal(number)
+
+    def wait(self, timeout_s):
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self.command[0]} still runs after {timeout_s} s; its output "
+                               f"ends with {self.output()[-2000:]}") from None
+
+    def stop(self, number=signal.SIGTERM, timeout_s=20):
+        """Ends the process and returns its status; kills it when it does not listen."""
+        self.send(number)
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+            raise TimeoutError(f"{self.command[0]} did not end on signal {number}") from None
+        finally:
+            self._file.close()
+            with _lock:
+                _children.discard(self)
+
+
+@atexit.register
+def _end_children():
+    for child in list(_children):
+        with contextlib.suppress(Exception):
+            child.stop(signal.SIGKILL, 5)
