@@ -1,0 +1,40 @@
+#include "auth/jwt_veto.h"
+
+#include <jwt.h>
+#include <limits.h>
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+#include <string.h>
+
+int jwt_veto(const char *token, size_t n, void *pkey, const char *alg, const char *issuer,
+             int64_t expires)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *copy = strndup(token, n);
+    jwt_t *jwt = NULL;
+    const char *iss;
+    char *pem = NULL;
+    long pem_len;
+    int rc = ERR_NOMEM;
+
+    if (!bio || !copy || PEM_write_bio_PUBKEY(bio, pkey) != 1)
+        goto out;
+    pem_len = BIO_get_mem_data(bio, &pem);
+    /* Never without a key: that would accept whatever it is given. */
+    if (!pem || pem_len <= 0 || pem_len > INT_MAX)
+        goto out;
+    rc = ERR_DENIED;
+    if (jwt_decode(&jwt, copy, (const unsigned char *)pem, (int)pem_len) != 0)
+        goto out;
+    iss = jwt_get_grant(jwt, "iss");
+    if (iss && strcmp(iss, issuer) == 0 && jwt_get_grant_int(jwt, "exp") == expires &&
+        strcmp(jwt_alg_str(jwt_get_alg(jwt)), alg) == 0)
+        rc = OK;
+out:
+    jwt_free(jwt);
+    free(copy);
+    BIO_free(bio);
+    return rc;
+}

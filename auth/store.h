@@ -1,0 +1,92 @@
+/* The store: the durable authority over grants and revocations. SQLite (WAL, synchronous=FULL) on
+ * a thread of its own, so a slow disk delays nobody's revocation: design decision 8. Order of a
+ * change: number it, post it to every worker, they apply it, close what it hits and acknowledge,
+ * commit, then the caller is told. When the commit fails the caller hears ERR_IO, and closed stays
+ * closed. Survives kill -9: what was acknowledged is there after restart.
+ *
+ *   control thread                    workers                     store thread
+ *   number, apply to own copy  -->    apply, close, ack
+ *   bar the tokens it closed   -->    apply, close, ack
+ *   in order of numbers        ------------------------------>    one transaction for all waiting
+ *   done(result, closed)       <------------------------------
+ *
+ * A revocation of a transfer bars the tokens that it closed by their own identity (decision 6): the
+ * workers name them in their acknowledgement, and the store makes revocations of them, which reach
+ * every worker and the disk before the caller is told.
+ *
+ * Owned by main; store_* may be called from the control thread only; results come back through
+ * the caller's loop. At most STORE_CHANGES_MAX changes are under way; beyond it ERR_BUSY. Narrow on
+ * purpose: a compacted Kafka topic can stand behind it later. */
+#ifndef AUTH_STORE_H
+#define AUTH_STORE_H
+
+#include "auth/grant.h"
+
+#define STORE_CHANGES_MAX 256
+
+struct loop;
+struct store;
+
+/* A worker's answer to one change. Made by the store, one a worker and change. */
+struct change_ack;
+
+/* How the store reaches the workers; given by main so that auth needs no proxy. apply posts the
+ * change to worker i. That worker, in its thread and in one turn:
+ *
+ *   err = grant_table_apply(table, c);
+ *   for each session that grant_table_allows no longer: change_ack_bar(ack, table, its identity);
+ *       close it hard; closed++
+ *   change_ack_done(ack, err, closed);
+ *
+ * c and ack live until change_ack_done. When apply fails, the ack stays the store's and the change
+ * fails (closed stays closed). */
+struct store_peers {
+    unsigned count;
+    void *arg;
+    int (*apply)(void *arg, unsigned i, const struct change *c, struct change_ack *ack);
+};
+/* A session with this identity was closed by the change. The worker's thread, before
+ * change_ack_done. */
+void change_ack_bar(struct change_ack *ack, const struct grant_table *t, const struct identity *id);
+/* Exactly once; any thread. err: what grant_table_apply returned. */
+void change_ack_done(struct change_ack *ack, int err, unsigned closed);
+
+/* path NULL or "": in memory (revocations and grants of the API are lost at exit). Opens or makes
+ * the file (mode 0600, one process at a time), migrates its schema, reads it. Limits and separator
+ * come from c. err says what went wrong. */
+struct store *store_open(const char *path, struct loop *control, const struct config *c, char *err,
+                         size_t err_bytes) SL_MUST;
+/* Finishes what is queued: commits it, tells the callers (ERR_BUSY for what not every worker has
+ * acknowledged). The workers must have ended. */
+void store_close(struct store *s);
+/* After the workers stand: sends them everything that is in force, then calls ready. Changes made
+ * before reach them with it. */
+int store_start(struct store *s, const struct store_peers *peers, void (*ready)(void *arg),
+                void *arg) SL_MUST;
+
+/* result: OK; ERR_IO (not durable), ERR_LIMIT (in force, but there is no room to keep it), another
+ * when a worker failed. closed: sockets closed by it. */
+typedef void store_done_fn(void *arg, int result, unsigned closed);
+
+/* All of these: on error nothing has changed and done is not called; done may be NULL.
+ *
+ * Puts a grant of the API, or replaces the one with its id; sessions of a replaced one whose rights
+ * were narrowed close. Resumes a revoked transfer for tokens issued after the revocation. A commit
+ * that fails takes the grant back. Takes a reference of its own. */
+int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg) SL_MUST;
+/* Ends a grant without barring tokens; its sessions close. One of the configuration comes back with
+ * the next reload: revoke it instead. ERR_UNKNOWN without such a grant. */
+int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *arg) SL_MUST;
+int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done,
+                 void *arg) SL_MUST;
+/* The configuration's grants as a whole: adds, replaces, removes those that are no longer there;
+ * takes over limits and separator. Not durable, and a revoked one stays revoked. Where the API
+ * holds a grant of the same id, that one stays. */
+int store_config_grants(struct store *s, const struct config *c, store_done_fn *done,
+                        void *arg) SL_MUST;
+/* What is in force, from the control thread's own copy. */
+void store_each_grant(struct store *s, void (*fn)(void *arg, const struct grant *g), void *arg);
+void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
+                           void *arg);
+
+#endif

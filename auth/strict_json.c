@@ -1,0 +1,58 @@
+#include "auth/strict_json.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* Brackets outside strings; what is no JSON otherwise is left to the parser. */
+static bool depth_ok(const char *p, size_t n)
+{
+    bool in_string = false;
+    unsigned depth = 0;
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        if (in_string) {
+            if (p[i] == '\\')
+                i++;
+            else if (p[i] == '"')
+                in_string = false;
+        } else if (p[i] == '"') {
+            in_string = true;
+        } else if (p[i] == '{' || p[i] == '[') {
+            if (++depth > STRICT_JSON_DEPTH_MAX)
+                return false;
+        } else if ((p[i] == '}' || p[i] == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return true;
+}
+
+json_t *strict_json_object(const void *text, size_t n, size_t max)
+{
+    json_error_t error;
+    json_t *j;
+
+    if (n == 0 || n > max || memchr(text, 0, n) || !depth_ok(text, n))
+        return NULL;
+    j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    if (j && !json_is_object(j)) {
+        json_decref(j);
+        return NULL;
+    }
+    return j;
+}
+
+const char *strict_json_text(const json_t *object, const char *member)
+{
+    const char *text = json_string_value(json_object_get(object, member));
+    const unsigned char *p;
+
+    if (!text)
+        return NULL;
+    for (p = (const unsigned char *)text; *p; p++) {
+        if (*p < 0x20 || *p == 0x7f)
+            return NULL;
+    }
+    return text;
+}

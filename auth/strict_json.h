@@ -1,0 +1,19 @@
+/* JSON from strangers: one object, no duplicate members, no NUL, bounded in size and nesting before
+ * the parser proper (jansson, which recurses) sees it. Pure. */
+#ifndef AUTH_STRICT_JSON_H
+#define AUTH_STRICT_JSON_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+#define STRICT_JSON_DEPTH_MAX 16
+
+/* A new reference; NULL for anything but one object of at most max bytes, nested no deeper than
+ * STRICT_JSON_DEPTH_MAX. */
+json_t *strict_json_object(const void *text, size_t n, size_t max) SL_MUST;
+/* The member's text when it is a string without control characters, else NULL. */
+const char *strict_json_text(const json_t *object, const char *member);
+
+#endif
