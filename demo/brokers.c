@@ -172,7 +172,10 @@ static int run(const struct options *o, int signals_fd)
     int err = ERR_IO;
     rd_kafka_mock_cluster_t *cluster = NULL;
 
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), errstr, sizeof(errstr));
+    /* A client instance is what the mock cluster hangs on; itself it connects to nothing. */
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    (void)rd_kafka_conf_set(conf, "log_level", "4", NULL, 0);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr));
     if (!rk) {
         fprintf(stderr, "demo-brokers: %s\n", errstr);
         return ERR_IO;

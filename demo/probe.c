@@ -6,6 +6,7 @@
  * Prints name=value lines:
  *   login=accepted | refused    error=CODE    status=JSON that the gate gave as the reason
  *   answers=N bytes=N           Fetch answers and bytes read before the revocation was sent
+ *   sent_wall_ms=N              when the revocation was sent, epoch milliseconds
  *   closed_us=N                 from sending the revocation to the end of the socket
  *   replied_us=N http=STATUS    from sending the revocation to its answer
  *   late_bytes=N                bytes read after that answer: must be 0
@@ -47,7 +48,8 @@ struct options {
     const char *token_file;
     const char *topic;
     const char *post;
-    const char *body;
+    const char *body; /* "@FILE": what the file holds */
+    const char *content_type;
     char host[256];
     char control_host[256];
     const char *control_path;
@@ -61,7 +63,8 @@ static const char usage[] =
     "demo-probe: logs in at a gate; with --post measures how fast a revocation cuts it off\n"
     "  --gate HOST:PORT --ca PEM --token-file FILE\n"
     "  --topic NAME --partitions N   what to stream (serial-parts, 6)\n"
-    "  --post http://HOST:PORT/PATH --body JSON   the revocation to send\n"
+    "  --post http://HOST:PORT/PATH --body TEXT|@FILE --content-type TYPE\n"
+    "                                the revocation to send (application/json)\n"
     "  --after-ms N                  after so much streaming (500)\n";
 
 /* --- a Kafka request in the making: big-endian, bounded, an overflow sticks */
@@ -434,19 +437,41 @@ struct cut {
     uint64_t bytes_at_reply;
 };
 
+/* The body, from the command line or from the file that it names: a token should not stand in a
+ * list of processes. malloc'd. */
+static char *body_get(const struct options *o)
+{
+    char *text;
+
+    if (o->body[0] != '@')
+        return strdup(o->body);
+    text = malloc(REQUEST_MAX_BYTES);
+    if (text && token_read(o->body + 1, text, REQUEST_MAX_BYTES)) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
 static int post_send(const struct options *o, int fd)
 {
+    char *body = body_get(o);
     char *text = NULL;
-    int n = asprintf(&text,
-                     "POST %s HTTP/1.1\r\nHost: %s:%u\r\nContent-Type: application/json\r\n"
+    ssize_t sent = -1;
+    int n = -1;
+
+    if (body)
+        n = asprintf(&text,
+                     "POST %s HTTP/1.1\r\nHost: %s:%u\r\nContent-Type: %s\r\n"
                      "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
-                     o->control_path, o->control_host, (unsigned)o->control_port, strlen(o->body),
-                     o->body);
-    if (n < 0)
-        return ERR_NOMEM;
-    ssize_t sent = send(fd, text, (size_t)n, MSG_NOSIGNAL);
-    free(text);
-    return sent == n ? OK : ERR_IO;
+                     o->control_path, o->control_host, (unsigned)o->control_port, o->content_type,
+                     strlen(body), body);
+    if (n >= 0) {
+        sent = send(fd, text, (size_t)n, MSG_NOSIGNAL);
+        free(text);
+    }
+    free(body);
+    return n >= 0 && sent == n ? OK : ERR_IO;
 }
 
 static void reply_take(const struct probe *p, struct cut *c, int fd)
@@ -493,6 +518,7 @@ static int cut_measure(struct probe *p)
     if (control < 0)
         return ERR_IO;
     printf("answers=%lu\nbytes=%llu\n", p->answers, (unsigned long long)p->bytes);
+    printf("sent_wall_ms=%lld\n", (long long)util_wall_ms());
     c.sent_us = util_mono_us();
     int err = post_send(p->options, control);
     if (!err)
@@ -530,12 +556,17 @@ static int options_read(struct options *o, int argc, char **argv)
                                           {"partitions", required_argument, NULL, 'p'},
                                           {"post", required_argument, NULL, 'P'},
                                           {"body", required_argument, NULL, 'b'},
+                                          {"content-type", required_argument, NULL, 'C'},
                                           {"after-ms", required_argument, NULL, 'a'},
                                           {0}};
     int option;
     int err = OK;
 
-    *o = (struct options){.topic = "serial-parts", .partitions = 6, .after_ms = 500, .body = "{}"};
+    *o = (struct options){.topic = "serial-parts",
+                          .partitions = 6,
+                          .after_ms = 500,
+                          .body = "{}",
+                          .content_type = "application/json"};
     while (!err && (option = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (option) {
         case 'g':
@@ -559,6 +590,9 @@ static int options_read(struct options *o, int argc, char **argv)
             break;
         case 'b':
             o->body = optarg;
+            break;
+        case 'C':
+            o->content_type = optarg;
             break;
         case 'a':
             err = util_number(optarg, 0, 600000, &o->after_ms);
