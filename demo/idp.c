@@ -537,8 +537,8 @@ static void stop_cb(evutil_socket_t signal_number, short what, void *arg)
 
 static int serve(struct idp *idp, const struct options *o, SSL_CTX *tls)
 {
-    char host[64];
-    uint16_t port;
+    char host[64] = "";
+    uint16_t port = 0;
 
     idp->base = event_base_new();
     idp->http = idp->base ? evhttp_new(idp->base) : NULL;

@@ -39,6 +39,7 @@
 #define LOGIN_TIMEOUT_S   10
 #define CUT_TIMEOUT_US    (10 * INT64_C(1000000))
 #define PACE_US           5000 /* between Fetches while we only stream */
+#define TURN_READS        64
 #define FETCH_BYTES       (64 * 1024)
 
 enum { EXIT_REFUSED = 3, EXIT_NOT_CUT = 4 };
@@ -390,12 +391,13 @@ static int frames_count(struct probe *p, const uint8_t *in, size_t n)
     return whole;
 }
 
-/* Reads what is there and keeps a Fetch in flight. ERR_EOF: the session has ended, in any way. */
+/* Reads what is there, up to TURN_READS, and keeps a Fetch in flight. ERR_EOF: the session has
+ * ended, in any way. */
 static int stream_turn(struct probe *p, bool paced)
 {
     uint8_t in[READ_BYTES];
 
-    for (;;) {
+    for (int i = 0; i < TURN_READS; i++) {
         int n = SSL_read(p->ssl, in, sizeof(in));
         if (n <= 0) {
             int why = SSL_get_error(p->ssl, n);
@@ -411,6 +413,7 @@ static int stream_turn(struct probe *p, bool paced)
                 return ERR_EOF;
         }
     }
+    return OK;
 }
 
 static int stream(struct probe *p)
@@ -488,17 +491,18 @@ static void reply_take(const struct probe *p, struct cut *c, int fd)
         c->http = 0;
 }
 
-/* Both sockets at once. The gate's is looked at first: what it still delivered before the answer
- * counts as before. */
+/* Both sockets at once. When the answer is there, the gate's socket is read first: what it had
+ * delivered by then counts as before, only what follows is late. */
 static int cut_wait(struct probe *p, struct cut *c, int control)
 {
     struct pollfd fds[2] = {{.fd = p->fd, .events = POLLIN}, {.fd = control, .events = POLLIN}};
 
     while (c->closed_us < 0 || c->replied_us < 0) {
         int64_t left_us = c->sent_us + CUT_TIMEOUT_US - util_mono_us();
-        if (left_us <= 0 || poll(fds, 2, (int)(left_us / 1000) + 1) < 0)
+        int wait_ms = SSL_has_pending(p->ssl) ? 0 : (int)(left_us / 1000) + 1;
+        if (left_us <= 0 || poll(fds, 2, wait_ms) < 0)
             return ERR_TIMEOUT;
-        if (fds[0].revents && stream_turn(p, false)) {
+        if (c->closed_us < 0 && stream_turn(p, false)) {
             c->closed_us = util_mono_us() - c->sent_us;
             fds[0].fd = -1;
         }

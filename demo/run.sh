@@ -14,6 +14,7 @@ umask 077
 dir=$(mktemp -d "${TMPDIR:-/tmp}/sluice-demo.XXXXXX")
 pids=()
 told=0
+keep=${DEMO_KEEP:-}
 # Nothing here speaks to anything but loopback.
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY all_proxy
 
@@ -32,6 +33,7 @@ note() { printf '    %s\n' "$*"; }
 fine() { printf '    %sok%s  %s\n' "$green" "$plain" "$*"; }
 failed() {
     printf '    %sFAILED%s  %s\n' "$red" "$plain" "$*" >&2
+    keep=1
     local log
     for log in "$dir"/*.log; do
         [ -s "$log" ] || continue
@@ -64,7 +66,7 @@ stop() { # PID
 # shellcheck disable=SC2317  # called by the trap
 finish() {
     local code=$? pid i
-    trap '' INT TERM EXIT
+    trap '' INT TERM EXIT ERR
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
         kill "${pids[i]}" 2>/dev/null || true
     done
@@ -76,7 +78,7 @@ finish() {
         kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
-    if [ "$code" != 0 ] || [ -n "${DEMO_KEEP:-}" ]; then
+    if [ -n "$keep" ]; then
         printf '\nLogs, configuration and audit: %s\n' "$dir"
     else
         rm -rf "$dir"
@@ -84,6 +86,7 @@ finish() {
     exit "$code"
 }
 trap finish EXIT
+trap 'failed "line $LINENO: $BASH_COMMAND"' ERR
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -203,7 +206,7 @@ fine "$issuer issues tokens to bob, carol and dave, one transfer each"
 
 step 'The gate: TLS and OAuth outside, the brokers inside'
 port=$(free_port 9093)
-control_port=$(free_port 9190)
+control_port=$(free_port 9090)
 new_key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
 openssl req -x509 "${new_key[@]}" -keyout "$dir/ca.key" -out "$dir/ca.pem" -days 7 \
     -subj '/CN=sluice demo CA' -addext 'keyUsage=critical,keyCertSign' 2>"$dir/openssl.log" ||

@@ -69,12 +69,12 @@ class TestDemo(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="sluice-test-demo-") as folder:
             story = self.tell(folder)
             for line in story.stdout:
-                if "2." in line:
+                if line.startswith(" 2. "):
                     break
             os.killpg(story.pid, signal.SIGINT)
             out, _ = story.communicate(timeout=60)
             self.assertNotEqual(story.returncode, 0, out)
-            self.assertEqual(processes_with(folder), [])
+            self.assert_nothing_stays(folder)
 
 
 if __name__ == "__main__":
