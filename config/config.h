@@ -1,0 +1,178 @@
+/* The checked configuration: plain data that the rest of sluice reads.
+ *
+ * Made by config_load from a YAML file and the one table of options (config/options.c), immutable
+ * afterwards, counted (a reload makes a new one; sessions and workers let the old one go when they
+ * have taken what they need). Any thread may read; references are counted with atomics. All
+ * strings are NUL-terminated and live as long as the configuration. Paths are absolute. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum op {
+    OP_READ = 1,             /* topic READ and DESCRIBE, group READ and DESCRIBE by prefix */
+    OP_WRITE = 2,            /* topic WRITE and DESCRIBE, transactional ids by prefix */
+    OP_MANAGE = 4,           /* group DELETE and DESCRIBE by prefix */
+    OP_DESCRIBE_CONFIGS = 8, /* topic DESCRIBE_CONFIGS */
+};
+
+enum jwt_alg { ALG_RS256 = 1, ALG_PS256 = 2, ALG_ES256 = 4, ALG_ES384 = 8, ALG_EDDSA = 16 };
+
+/* Issuers that a configuration may name; audiences of an issuer, topics of a grant and the like
+ * are bounded in options.c, next to their help texts. */
+#define CONFIG_ISSUERS_MAX 16
+
+struct strings {
+    const char **at;
+    size_t count;
+};
+
+/* Which claim holds what; NULL: none. A name may be a path with dots into nested objects. */
+struct claim_names {
+    const char *transfer, *participant, *agreement, *asset, *topics, *group_prefix, *operations;
+    const char *client; /* default: client_id, then azp */
+};
+
+struct issuer_config {
+    const char *issuer;
+    struct strings audience; /* any of them in aud is enough */
+    const char *jwks_url;    /* one of these three */
+    const char *jwks_file;
+    bool discovery;
+    unsigned algorithms;  /* enum jwt_alg bits */
+    unsigned skew_s;      /* <= 30 */
+    unsigned refresh_s;   /* how often the keys are fetched anew */
+    unsigned max_age_s;   /* after so long without a fetch that worked, the set fails closed */
+    bool shared_subjects; /* true: a subject's grants are not added up */
+    bool second_opinion;  /* libjwt may veto */
+    struct claim_names claims;
+};
+
+struct endpoint {
+    const char *host;
+    uint16_t port;
+};
+
+/* What a broker advertises -> where it is reached from here. */
+struct address_mapping {
+    struct endpoint from, to;
+};
+
+enum sasl_mechanism {
+    SASL_NONE,
+    SASL_PLAIN,
+    SASL_SCRAM_SHA_256,
+    SASL_SCRAM_SHA_512,
+    SASL_OAUTHBEARER,
+};
+
+struct upstream_config {
+    struct endpoint *brokers; /* where to ask first */
+    size_t nbrokers;
+    struct address_mapping *address_map;
+    size_t naddress_map;
+    bool tls;
+    const char *ca, *certificate, *key; /* PEM files or NULL */
+    const char *server_name;            /* NULL: the broker's host */
+    bool verify;
+    enum sasl_mechanism mechanism;
+    const char *username, *password; /* the password file's content */
+    const char *token_url, *client_id, *client_secret, *scope;
+    unsigned connect_timeout_ms, request_timeout_ms;
+    unsigned connects_per_s; /* new connections a second, worker and broker */
+    unsigned metadata_max_age_ms;
+};
+
+struct grant_config {
+    const char *id;
+    const char *issuer, *subject, *client; /* principal; NULL: any, but not all three */
+    const char *participant, *agreement, *asset;
+    struct strings topics;
+    const char *group_prefix;    /* "" when no group is granted */
+    unsigned operations;         /* enum op bits */
+    int64_t not_before, expires; /* epoch s; 0: none */
+};
+
+/* Every bound that an operator may move, with its default and range in options.c. */
+struct limits {
+    unsigned connections, connections_per_address, connections_per_principal;
+    unsigned frame_preauth_bytes;  /* 64 KiB */
+    unsigned frame_bytes;          /* 1 MiB: any request but Produce */
+    unsigned frame_produce_bytes;  /* 16 MiB */
+    unsigned response_bytes;       /* an upstream answer that is held whole */
+    unsigned in_flight;            /* requests of a session; beyond it we stop reading */
+    unsigned session_buffer_bytes; /* held for a session in all, Fetch streams excepted */
+    unsigned worker_buffer_bytes;  /* held by a worker; beyond it Produce reading stops */
+    unsigned tls_timeout_ms, auth_timeout_ms, frame_timeout_ms; /* 5 s, 10 s, 30 s */
+    unsigned idle_timeout_ms;                                   /* a session without a request */
+    unsigned drain_timeout_ms;       /* after expiry or SIGTERM: those sent may finish (5 s) */
+    unsigned denial_pace_ms;         /* repeated denials are held back up to so long */
+    unsigned session_max_s;          /* longest lifetime told to a client; 0: the token's */
+    unsigned reauth_min_interval_ms; /* 1 s */
+    unsigned grants, revocations;    /* entries of the store */
+};
+
+struct config {
+    const char *file;
+    struct endpoint listen, advertise;
+    unsigned workers; /* >= 1 here */
+    const char *cluster_id;
+    int32_t node_id;
+    struct {
+        const char *certificate, *key, *client_ca, *ciphers, *ciphersuites;
+        int client_certificate; /* 0 none, 1 optional, 2 required */
+        int min_version;        /* 12 or 13 */
+    } tls;
+    struct issuer_config *issuers;
+    size_t nissuers;
+    struct upstream_config upstream;
+    struct grant_config *grants;
+    size_t ngrants;
+    const char *group_separator; /* NULL: Kafka's own PREFIXED meaning */
+    struct {
+        struct endpoint listen;        /* port 0: off */
+        const char *certificate, *key; /* NULL: plain, loopback only */
+        struct strings tokens;         /* bearer tokens; secret */
+    } control;
+    const char *store_path;
+    struct {
+        const char *file; /* "-": stdout */
+        bool stop_on_failure;
+    } audit;
+    struct limits limits;
+    int log_level; /* enum log_level */
+    bool log_json;
+    bool development;
+};
+
+/* Reads, checks, makes. On failure NULL; err holds "file:line: option: what is wrong; what it
+ * takes", one line an error, up to err_bytes. */
+struct config *config_load(const char *file, char *err, size_t err_bytes) SL_MUST;
+/* The same from memory. files false: nothing is opened, so files are neither looked at nor read
+ * (secrets stay NULL). name stands for the file in messages; relative paths start at its folder. */
+struct config *config_parse(const char *name, const char *text, size_t n, bool files, char *err,
+                            size_t err_bytes) SL_MUST;
+struct config *config_ref(const struct config *c);
+void config_unref(const struct config *c);
+
+/* What can be used but deserves a second look; one line each, as above. */
+const struct strings *config_warnings(const struct config *c);
+/* The first option that differs and that a reload cannot change, or NULL. */
+const char *config_restart_option(const struct config *running, const struct config *loaded);
+
+/* One entry of grants[] that came over the control API as JSON, checked as strictly as one of the
+ * file. NULL with err on failure; freed by config_grant_free. */
+struct json_t;
+struct grant_config *config_grant_parse(const struct config *c, const char *id,
+                                        const struct json_t *object, char *err,
+                                        size_t err_bytes) SL_MUST;
+void config_grant_free(struct grant_config *g);
+
+/* `sluice check -c FILE | --reference | --schema`. argv[0] is the command's name. Exit code. */
+int config_check_main(int argc, char **argv);
+
+#endif
