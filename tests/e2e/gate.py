@@ -230,15 +230,22 @@ class Gate:
                 raise
         return connection
 
-    def login_once(self, token, **arguments):
-        """The error code of a login, in a connection of its own; retriable ones are repeated."""
-        end = time.monotonic() + 10
+    def login_error(self, token, timeout_s=10, **arguments):
+        """The error code of a login in a connection of its own. What sluice cannot decide yet (keys
+        or brokers not known) it ends without an answer; that is tried again."""
+        end = time.monotonic() + timeout_s
         while True:
-            with self.wire(tapped=False) as connection:
-                answer = connection.authenticate(token, **arguments)
-            if answer["ErrorCode"] not in (14, 15, 16) or time.monotonic() > end:
-                return answer["ErrorCode"]
+            try:
+                with self.wire(tapped=False) as connection:
+                    return connection.authenticate(token, **arguments)["ErrorCode"]
+            except (wire.Closed, ConnectionError, OSError):
+                if time.monotonic() > end:
+                    raise
             time.sleep(0.1)
+
+    def descriptors(self):
+        """How many files and sockets sluice holds."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
 def _parsed(data):

@@ -34,6 +34,7 @@ class Findings:
         self.leaks = []
         self.bytes = 0
         self.answers = collections.Counter()
+        self.connections = collections.Counter()
         self.undecodable = []
         self._seen = set()
 
@@ -150,6 +151,7 @@ class Tap:
         self.loop.close()
 
     async def _relay(self, reader, writer, target, outside, advertised):
+        self.findings.connections[advertised[1]] += 1
         try:
             upstream, gate = await asyncio.open_connection(*target, ssl=outside,
                                                            server_hostname="127.0.0.1")
