@@ -6,11 +6,11 @@
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "auth/b64url.h"
 #include "auth/strict_json.h"
+#include "base/alloc.h"
 
 #define RSA_BYTES_MAX (JWKS_RSA_BITS_MAX / 8)
 #define RSA_E_BYTES   8 /* OpenSSL refuses larger ones as well, for large moduli */
@@ -259,7 +259,7 @@ int jwks_parse(const char *text, size_t n, struct jwks **out, unsigned *ignored,
         rc = ERR_LIMIT;
         goto out;
     }
-    s = calloc(1, sizeof(*s));
+    s = sl_calloc(1, sizeof(*s));
     if (!s) {
         snprintf(err, err_bytes, "out of memory");
         rc = ERR_NOMEM;
@@ -306,7 +306,7 @@ void jwks_unref(struct jwks *s)
         return;
     for (i = 0; i < s->count; i++)
         EVP_PKEY_free(s->keys[i].pkey);
-    free(s);
+    sl_free(s);
 }
 
 const struct jwk *jwks_find(const struct jwks *s, const char *kid, enum jwt_alg alg)
@@ -349,7 +349,7 @@ struct keyring *keyring_new(const struct config *c, struct jwks *const *sets)
 
     if (c->nissuers > KEYRING_ISSUERS_MAX)
         return NULL;
-    k = calloc(1, sizeof(*k));
+    k = sl_calloc(1, sizeof(*k));
     if (!k)
         return NULL;
     atomic_init(&k->refs, 1);
@@ -375,5 +375,5 @@ void keyring_unref(struct keyring *k)
     for (i = 0; i < KEYRING_ISSUERS_MAX; i++)
         jwks_unref(k->sets[i]);
     config_unref(k->config);
-    free(k);
+    sl_free(k);
 }

@@ -1,10 +1,10 @@
 #include "auth/jwt_claims.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "auth/strict_json.h"
+#include "base/alloc.h"
 
 #define TIME_MAX       INT64_C(253402300799) /* the last second of the year 9999 */
 #define SKEW_MAX_S     30
@@ -99,12 +99,16 @@ static bool list_each(const json_t *v, bool (*fn)(struct identity *out, const ch
 
 static bool topic_add(struct identity *out, const char *p, size_t n)
 {
+    char *copy;
+
     if (!text_ok(p, n) || out->ntopics == IDENTITY_TOPICS_MAX)
         return false;
-    out->topics[out->ntopics] = strndup(p, n);
-    if (!out->topics[out->ntopics])
+    copy = sl_malloc(n + 1);
+    if (!copy)
         return false;
-    out->ntopics++;
+    memcpy(copy, p, n);
+    copy[n] = '\0';
+    out->topics[out->ntopics++] = copy;
     return true;
 }
 

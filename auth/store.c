@@ -1,0 +1,930 @@
+/* How a change travels (store.h draws it):
+ *
+ *   UPDATE_APPLYING  posted to the workers, acknowledgements are coming in
+ *   UPDATE_BARRING   the tokens that it closed are barred on every worker
+ *   UPDATE_READY     waits for its turn: changes are committed in the order of their numbers, so
+ *                    that what a restart reads is a state that has once been
+ *   (batch)          with the store's thread; all that is ready meanwhile makes the next
+ * transaction
+ *
+ * pump() moves everything as far as it goes; it runs as a task of the control loop, so no caller is
+ * called back from inside its own call. */
+#include "auth/store.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "auth/store_db.h"
+#include "auth/text.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mailbox.h"
+
+#define SWEEP_INTERVAL_US (UINT64_C(600) * 1000000)
+#define BARS_FIRST        8
+
+enum update_state { UPDATE_APPLYING, UPDATE_BARRING, UPDATE_READY };
+
+/* What a change consists of, and owns. */
+struct items {
+    struct change change;
+    struct change_item *at;
+    size_t room;
+};
+
+struct change_ack {
+    struct mail mail;
+    struct update *u;
+    int64_t at;
+    bool bars_wanted;
+    int err;
+    unsigned closed;
+    struct revocation **bars; /* of tokens, made by the worker */
+    size_t nbars, room;
+};
+
+struct update {
+    struct update *next;
+    struct store *store;
+    enum update_state state;
+    struct items first, bars;
+    struct change_ack *acks; /* one a worker */
+    unsigned waiting;        /* for so many of them */
+    unsigned closed;
+    int result;
+    bool durable, bars_durable;
+    bool revokes;
+    struct grant *grant; /* of store_grant: taken back when it cannot be kept */
+    store_done_fn *done;
+    void *arg;
+};
+
+/* One transaction, with the thread. */
+struct batch {
+    struct mail mail;
+    struct store *store;
+    struct update *updates;
+    const struct change **changes;
+    struct db_write write;
+    int result;
+};
+
+struct store {
+    struct loop *loop;
+    struct grant_table *table; /* the control thread's own copy */
+    size_t grants_max, revocations_max;
+    uint64_t number;
+    struct store_peers peers;
+    bool started, closing;
+    void (*ready)(void *arg);
+    void *ready_arg;
+
+    struct update *updates, **updates_end; /* in order of numbers */
+    unsigned nupdates;
+    struct loop_task pump;
+    struct loop_timer *sweep;
+    bool sweep_due;
+    struct mailbox *inbox; /* acknowledgements, results */
+
+    struct store_db *db; /* NULL: in memory */
+    pthread_t thread;
+    bool threaded, busy; /* busy: a batch is with the thread */
+    struct mailbox *outbox;
+    bool stop; /* the thread's own */
+};
+
+/* --- items */
+
+static struct change_item *items_add(struct items *l, enum change_kind kind)
+{
+    struct change_item *at;
+    size_t room = l->room ? l->room * 2 : 1;
+
+    if (l->change.count == l->room) {
+        at = sl_realloc(l->at, room * sizeof(*at));
+        if (!at)
+            return NULL;
+        l->at = at;
+        l->room = room;
+    }
+    at = &l->at[l->change.count++];
+    memset(at, 0, sizeof(*at));
+    at->kind = kind;
+    l->change.items = l->at;
+    return at;
+}
+
+/* Takes r, also on failure; r may be NULL. */
+static int items_revoke(struct items *l, struct revocation *r)
+{
+    struct change_item *i = r ? items_add(l, CHANGE_REVOKE) : NULL;
+
+    if (!i) {
+        revocation_free(r);
+        return ERR_NOMEM;
+    }
+    i->revocation = r;
+    return OK;
+}
+
+static int items_grant(struct items *l, struct grant *g)
+{
+    struct change_item *i = items_add(l, CHANGE_GRANT);
+
+    if (!i)
+        return ERR_NOMEM;
+    i->grant = grant_ref(g);
+    return OK;
+}
+
+static int items_ungrant(struct items *l, const char *id)
+{
+    char *copy = text_dup(id);
+    struct change_item *i = copy ? items_add(l, CHANGE_UNGRANT) : NULL;
+
+    if (!i) {
+        sl_free(copy);
+        return ERR_NOMEM;
+    }
+    i->id = copy;
+    return OK;
+}
+
+static void items_clear(struct items *l)
+{
+    size_t i;
+
+    for (i = 0; i < l->change.count; i++) {
+        union {
+            const void *read;
+            void *own;
+        } held = {.read = l->at[i].id};
+
+        grant_unref(l->at[i].grant);
+        sl_free(held.own);
+        held.read = l->at[i].revocation;
+        revocation_free(held.own);
+    }
+    sl_free(l->at);
+    memset(l, 0, sizeof(*l));
+}
+
+/* --- a change on its way */
+
+static struct update *update_new(struct store *s, bool durable, store_done_fn *done, void *arg)
+{
+    struct update *u = sl_calloc(1, sizeof(*u));
+
+    if (!u)
+        return NULL;
+    u->store = s;
+    u->durable = u->bars_durable = durable;
+    u->done = done;
+    u->arg = arg;
+    if (!s->started)
+        return u;
+    u->acks = sl_calloc(s->peers.count ? s->peers.count : 1, sizeof(*u->acks));
+    if (!u->acks) {
+        sl_free(u);
+        return NULL;
+    }
+    return u;
+}
+
+static void ack_clear(struct change_ack *ack)
+{
+    size_t i;
+
+    for (i = 0; i < ack->nbars; i++)
+        revocation_free(ack->bars[i]);
+    sl_free(ack->bars);
+    memset(ack, 0, sizeof(*ack));
+}
+
+static void update_free(struct update *u)
+{
+    unsigned i;
+
+    for (i = 0; u->acks && i < u->store->peers.count; i++)
+        ack_clear(&u->acks[i]);
+    sl_free(u->acks);
+    items_clear(&u->first);
+    items_clear(&u->bars);
+    grant_unref(u->grant);
+    sl_free(u);
+}
+
+static void update_result(struct update *u, int err)
+{
+    if (u->result == OK)
+        u->result = err;
+}
+
+static void on_ack(void *receiver, struct mail *m)
+{
+    struct change_ack *ack = (struct change_ack *)(void *)m;
+    struct store *s = receiver;
+
+    ack->u->waiting--;
+    ack->u->closed += ack->closed;
+    update_result(ack->u, ack->err);
+    loop_post(s->loop, &s->pump);
+}
+
+void change_ack_bar(struct change_ack *ack, const struct grant_table *t, const struct identity *id)
+{
+    size_t room = ack->room ? ack->room * 2 : BARS_FIRST;
+    struct revocation **bars;
+    struct revocation *r;
+
+    if (!ack->bars_wanted || grant_table_bars(t, id))
+        return; /* nothing more to be remembered of this token */
+    if (ack->nbars == ack->room) {
+        bars = sl_realloc(ack->bars, room * sizeof(struct revocation *));
+        if (!bars) {
+            ack->err = ERR_NOMEM;
+            return;
+        }
+        ack->bars = bars;
+        ack->room = room;
+    }
+    r = revocation_for_token(id, ack->at, "its transfer was revoked");
+    if (r)
+        ack->bars[ack->nbars++] = r;
+    else
+        ack->err = ERR_NOMEM;
+}
+
+void change_ack_done(struct change_ack *ack, int err, unsigned closed)
+{
+    ack->closed = closed;
+    if (ack->err == OK)
+        ack->err = err;
+    ack->mail.deliver = on_ack;
+    /* Cannot be full: store_start saw that it holds every acknowledgement that can be on its way.
+     */
+    if (mailbox_post(ack->u->store->inbox, &ack->mail) != OK)
+        log_error("store", "an acknowledgement of a worker was lost");
+}
+
+/* To every worker, in the order of numbers. */
+static void update_send(struct update *u, const struct change *c, bool bars_wanted)
+{
+    struct store *s = u->store;
+    unsigned i;
+    int rc;
+
+    for (i = 0; u->acks && i < s->peers.count; i++) {
+        struct change_ack *ack = &u->acks[i];
+
+        ack_clear(ack);
+        ack->u = u;
+        ack->at = loop_wall_s(s->loop);
+        ack->bars_wanted = bars_wanted;
+        u->waiting++;
+        rc = s->peers.apply(s->peers.arg, i, c, ack);
+        if (rc != OK) {
+            u->waiting--;
+            update_result(u, rc);
+            log_error("store", "worker %u cannot take a change: %s", i, err_name(rc));
+        }
+    }
+}
+
+/* From here on the change is in force; there is no way back. */
+static void update_start(struct update *u)
+{
+    struct store *s = u->store;
+
+    u->first.change.number = ++s->number;
+    update_result(u, grant_table_apply(s->table, &u->first.change));
+    *s->updates_end = u;
+    s->updates_end = &u->next;
+    s->nupdates++;
+    update_send(u, &u->first.change, u->revokes);
+    loop_post(s->loop, &s->pump);
+}
+
+/* The tokens of the sessions that closed, each once. */
+static void update_bar(struct update *u)
+{
+    struct store *s = u->store;
+    unsigned i;
+    size_t j;
+
+    for (i = 0; u->acks && i < s->peers.count; i++) {
+        struct change_ack *ack = &u->acks[i];
+
+        for (j = 0; j < ack->nbars; j++) {
+            struct revocation *r = ack->bars[j];
+
+            ack->bars[j] = NULL;
+            if (grant_table_knows(s->table, r)) {
+                revocation_free(r);
+                continue;
+            }
+            update_result(u, grant_table_revoke(s->table, r));
+            update_result(u, items_revoke(&u->bars, r));
+        }
+    }
+    u->state = u->bars.change.count > 0 ? UPDATE_BARRING : UPDATE_READY;
+    if (u->state == UPDATE_READY)
+        return;
+    if (grant_table_revocations(s->table) > s->revocations_max) {
+        update_result(u, ERR_LIMIT);
+        u->bars_durable = false;
+    }
+    u->bars.change.number = ++s->number;
+    update_send(u, &u->bars.change, false);
+}
+
+/* --- the disk */
+
+static void finish(struct store *s, struct update *u, int written);
+
+static void batch_run(struct batch *b)
+{
+    b->result =
+        b->write.count > 0 || b->write.sweep_s ? store_db_write(b->store->db, &b->write) : OK;
+}
+
+static void batch_finish(struct batch *b)
+{
+    struct store *s = b->store;
+    struct update *u, *next;
+    int result = b->result;
+
+    u = b->updates;
+    sl_free(b->changes);
+    sl_free(b);
+    for (; u; u = next) {
+        next = u->next;
+        finish(s, u, result);
+    }
+    loop_post(s->loop, &s->pump);
+}
+
+static void on_written(void *receiver, struct mail *m)
+{
+    struct store *s = receiver;
+
+    s->busy = false;
+    batch_finish((struct batch *)(void *)m);
+}
+
+/* The store's thread. */
+static void on_batch(void *receiver, struct mail *m)
+{
+    struct batch *b = (struct batch *)(void *)m;
+    struct store *s = receiver;
+
+    batch_run(b);
+    b->mail.deliver = on_written;
+    if (mailbox_post(s->inbox, &b->mail) != OK)
+        log_error("store", "a result was lost");
+}
+
+static void on_stop(void *receiver, struct mail *m)
+{
+    struct store *s = receiver;
+
+    (void)m;
+    s->stop = true;
+}
+
+static void *thread_main(void *arg)
+{
+    struct store *s = arg;
+
+    while (!s->stop) {
+        if (mailbox_wait(s->outbox, -1) != OK)
+            log_error("store", "waiting for work failed");
+    }
+    return NULL;
+}
+
+/* Takes what is ready off the front of the line. */
+static struct update *take_ready(struct store *s, unsigned *count)
+{
+    struct update *first = s->updates;
+    struct update **end = &s->updates;
+
+    *count = 0;
+    while (*end && (*end)->state == UPDATE_READY) {
+        end = &(*end)->next;
+        (*count)++;
+    }
+    if (*count == 0)
+        return NULL;
+    s->updates = *end;
+    *end = NULL;
+    if (!s->updates)
+        s->updates_end = &s->updates;
+    return first;
+}
+
+static void commit(struct store *s)
+{
+    bool sweep = s->sweep_due && s->db;
+    struct batch *b;
+    struct update *u;
+    unsigned count;
+
+    if (s->busy)
+        return;
+    u = take_ready(s, &count);
+    if (!u && !sweep)
+        return;
+    b = sl_calloc(1, sizeof(*b));
+    if (b)
+        b->changes = sl_calloc(2 * (size_t)count + 1, sizeof(*b->changes));
+    if (!b || !b->changes) {
+        sl_free(b);
+        while (u) {
+            struct update *next = u->next;
+
+            finish(s, u, ERR_NOMEM);
+            u = next;
+        }
+        return;
+    }
+    b->store = s;
+    b->updates = u;
+    b->write.changes = b->changes;
+    for (; u; u = u->next) {
+        if (!u->durable || !s->db)
+            continue;
+        b->changes[b->write.count++] = &u->first.change;
+        if (u->bars_durable && u->bars.change.count > 0)
+            b->changes[b->write.count++] = &u->bars.change;
+    }
+    if (sweep)
+        b->write.sweep_s = loop_wall_s(s->loop);
+    s->sweep_due = false;
+    b->mail.deliver = on_batch;
+    if (s->threaded && (b->write.count > 0 || sweep) && mailbox_post(s->outbox, &b->mail) == OK) {
+        s->busy = true;
+        return;
+    }
+    batch_run(b);
+    batch_finish(b);
+}
+
+static void pump(void *arg)
+{
+    struct store *s = arg;
+    struct update *u;
+
+    for (u = s->updates; u; u = u->next) {
+        if (u->state == UPDATE_APPLYING && u->waiting == 0)
+            update_bar(u);
+        if (u->state == UPDATE_BARRING && u->waiting == 0)
+            u->state = UPDATE_READY;
+    }
+    commit(s);
+}
+
+/* A grant that could not be kept must not stay in force behind its caller's back. */
+static void take_back(struct store *s, const struct grant *g)
+{
+    struct update *u;
+
+    if (s->closing || grant_table_find(s->table, g->id) != g)
+        return;
+    u = update_new(s, true, NULL, NULL);
+    if (u && items_ungrant(&u->first, g->id) == OK) {
+        update_start(u);
+        return;
+    }
+    if (u)
+        update_free(u);
+    log_error("store", "grant %s could not be kept, nor taken back", g->id);
+}
+
+static void finish(struct store *s, struct update *u, int written)
+{
+    if (u->durable)
+        update_result(u, written);
+    s->nupdates--;
+    if (u->result != OK && u->grant)
+        take_back(s, u->grant);
+    if (u->done)
+        u->done(u->arg, u->result, u->closed);
+    update_free(u);
+}
+
+static void on_sweep(void *arg)
+{
+    struct store *s = arg;
+
+    grant_table_sweep(s->table, loop_wall_s(s->loop));
+    s->sweep_due = true;
+    loop_post(s->loop, &s->pump);
+    if (loop_timer_set(s->sweep, SWEEP_INTERVAL_US) != OK)
+        log_error("store", "no timer: nothing will be swept");
+}
+
+/* --- opening and closing */
+
+static void take_limits(struct store *s, const struct config *c)
+{
+    s->grants_max = c->limits.grants;
+    s->revocations_max = c->limits.revocations;
+    grant_table_config(s->table, c);
+}
+
+/* Signals are for the control thread. */
+static int thread_start(struct store *s)
+{
+    sigset_t all, before;
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&s->thread, NULL, thread_main, s);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    s->threaded = rc == 0;
+    return s->threaded ? OK : ERR_IO;
+}
+
+static int open_file(struct store *s, const char *path, char *err, size_t err_bytes)
+{
+    int rc;
+
+    s->db = store_db_open(path, err, err_bytes);
+    if (!s->db)
+        return ERR_IO;
+    rc = store_db_load(s->db, s->table, &s->number, err, err_bytes);
+    if (rc != OK)
+        return rc;
+    s->outbox = mailbox_new(NULL, s);
+    if (!s->outbox || thread_start(s) != OK) {
+        snprintf(err, err_bytes, "cannot start the store's thread");
+        return ERR_NOMEM;
+    }
+    return OK;
+}
+
+struct store *store_open(const char *path, struct loop *control, const struct config *c, char *err,
+                         size_t err_bytes)
+{
+    struct store *s = sl_calloc(1, sizeof(*s));
+
+    if (!s) {
+        snprintf(err, err_bytes, "out of memory");
+        return NULL;
+    }
+    s->loop = control;
+    s->updates_end = &s->updates;
+    loop_task_init(&s->pump, pump, s);
+    s->table = grant_table_new(c);
+    s->inbox = mailbox_new(control, s);
+    s->sweep = loop_timer_new(control, on_sweep, s);
+    if (!s->table || !s->inbox || !s->sweep || loop_timer_set(s->sweep, SWEEP_INTERVAL_US) != OK) {
+        snprintf(err, err_bytes, "out of memory");
+        goto failed;
+    }
+    take_limits(s, c);
+    if (path && path[0] && open_file(s, path, err, err_bytes) != OK)
+        goto failed;
+    return s;
+failed:
+    store_close(s);
+    return NULL;
+}
+
+/* The thread writes all that it was given before it sees the stop. */
+static void thread_stop(struct store *s)
+{
+    struct mail stop = {.deliver = on_stop};
+
+    if (!s->threaded)
+        return;
+    while (mailbox_post(s->outbox, &stop) != OK)
+        ; /* its box holds one batch at most */
+    pthread_join(s->thread, NULL);
+    s->threaded = false;
+}
+
+void store_close(struct store *s)
+{
+    struct update *u;
+
+    if (!s)
+        return;
+    s->closing = true;
+    thread_stop(s);
+    mailbox_free(s->inbox); /* delivers what has come */
+    for (u = s->updates; u; u = u->next) {
+        if (u->waiting > 0)
+            update_result(u, ERR_BUSY);
+        u->waiting = 0;
+        u->state = UPDATE_READY;
+    }
+    while (s->updates)
+        commit(s);
+    loop_cancel(&s->pump);
+    loop_timer_free(s->sweep);
+    mailbox_free(s->outbox);
+    store_db_close(s->db);
+    grant_table_free(s->table);
+    sl_free(s);
+}
+
+/* --- everything in force, for workers that begin */
+
+struct collect {
+    struct items *items;
+    enum grant_source source;
+    int result;
+};
+
+static void collect_revocation(void *arg, const struct revocation *r)
+{
+    struct collect *c = arg;
+
+    if (c->result == OK)
+        c->result = items_revoke(c->items, revocation_clone(r));
+}
+
+static void collect_grant(void *arg, struct grant *g)
+{
+    struct collect *c = arg;
+
+    if (c->result == OK && g->source == c->source)
+        c->result = items_grant(c->items, g);
+}
+
+static void on_started(void *arg, int result, unsigned closed)
+{
+    struct store *s = arg;
+
+    (void)closed;
+    if (result != OK)
+        log_error("store", "a worker does not know what is in force: %s", err_name(result));
+    else if (s->ready)
+        s->ready(s->ready_arg);
+}
+
+int store_start(struct store *s, const struct store_peers *peers, void (*ready)(void *arg),
+                void *arg)
+{
+    struct collect c = {.source = GRANT_FROM_API};
+    struct update *u;
+
+    if (s->started || s->closing)
+        return ERR_BUSY;
+    if ((uint64_t)peers->count * (STORE_CHANGES_MAX + 1) >= MAILBOX_MAX)
+        return ERR_LIMIT;
+    s->peers = *peers;
+    s->ready = ready;
+    s->ready_arg = arg;
+    s->started = true;
+    u = update_new(s, false, on_started, s);
+    if (!u) {
+        s->started = false;
+        return ERR_NOMEM;
+    }
+    c.items = &u->first;
+    grant_table_each_revocation(s->table, collect_revocation, &c);
+    grant_table_each_grant(s->table, collect_grant, &c);
+    c.source = GRANT_FROM_CONFIG;
+    grant_table_each_grant(s->table, collect_grant, &c);
+    if (c.result != OK) {
+        update_free(u);
+        s->started = false;
+        return c.result;
+    }
+    u->first.change.number = ++s->number;
+    *s->updates_end = u;
+    s->updates_end = &u->next;
+    s->nupdates++;
+    update_send(u, &u->first.change, false);
+    loop_post(s->loop, &s->pump);
+    return OK;
+}
+
+/* --- changes */
+
+static bool may_begin(const struct store *s)
+{
+    return !s->closing && s->nupdates < STORE_CHANGES_MAX;
+}
+
+int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg)
+{
+    struct update *u;
+
+    if (!may_begin(s))
+        return ERR_BUSY;
+    if (!grant_table_find(s->table, g->id) && grant_table_grants(s->table) >= s->grants_max) {
+        grant_table_sweep(s->table, loop_wall_s(s->loop));
+        s->sweep_due = true;
+        if (grant_table_grants(s->table) >= s->grants_max)
+            return ERR_LIMIT;
+    }
+    u = update_new(s, true, done, arg);
+    if (!u)
+        return ERR_NOMEM;
+    if (items_grant(&u->first, g) != OK) {
+        update_free(u);
+        return ERR_NOMEM;
+    }
+    u->grant = grant_ref(g);
+    update_start(u);
+    return OK;
+}
+
+int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *arg)
+{
+    struct update *u;
+
+    if (!may_begin(s))
+        return ERR_BUSY;
+    if (!grant_table_find(s->table, id))
+        return ERR_UNKNOWN;
+    u = update_new(s, true, done, arg);
+    if (!u)
+        return ERR_NOMEM;
+    if (items_ungrant(&u->first, id) != OK) {
+        update_free(u);
+        return ERR_NOMEM;
+    }
+    update_start(u);
+    return OK;
+}
+
+struct expand {
+    struct items *items;
+    const struct revocation *r;
+    int result;
+};
+
+/* The transfers that end with an agreement, an asset or a participant are revoked one by one, so
+ * that each is remembered, whatever becomes of its grant. */
+static void expand_grant(void *arg, struct grant *g)
+{
+    struct expand *e = arg;
+    const char *attribute = "";
+
+    if (e->r->kind == REVOKE_AGREEMENT)
+        attribute = g->agreement;
+    else if (e->r->kind == REVOKE_ASSET)
+        attribute = g->asset;
+    else if (e->r->kind == REVOKE_PARTICIPANT)
+        attribute = g->participant;
+    if (e->result == OK && attribute[0] && strcmp(attribute, e->r->value) == 0)
+        e->result = items_revoke(
+            e->items, revocation_new(REVOKE_TRANSFER, "", g->id, "", e->r->at, 0, e->r->reason));
+}
+
+int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done, void *arg)
+{
+    struct expand e = {.r = r};
+    struct update *u;
+    size_t count;
+
+    if (!may_begin(s))
+        return ERR_BUSY;
+    u = update_new(s, true, done, arg);
+    if (!u)
+        return ERR_NOMEM;
+    u->revokes = true;
+    e.items = &u->first;
+    e.result = items_revoke(&u->first, revocation_clone(r));
+    grant_table_each_grant(s->table, expand_grant, &e);
+    count = grant_table_revocations(s->table) + u->first.change.count;
+    if (e.result == OK && count > s->revocations_max) {
+        grant_table_sweep(s->table, loop_wall_s(s->loop));
+        s->sweep_due = true;
+        count = grant_table_revocations(s->table) + u->first.change.count;
+    }
+    if (e.result == OK && count > s->revocations_max + GRANT_REVOCATIONS_SPARE)
+        e.result = ERR_LIMIT;
+    if (e.result != OK) {
+        update_free(u);
+        return e.result;
+    }
+    if (count > s->revocations_max && !grant_table_knows(s->table, r)) {
+        u->result = ERR_LIMIT;
+        u->durable = false;
+    }
+    update_start(u);
+    return OK;
+}
+
+/* The configuration's grants in a table of their own, to find them by id. */
+static int config_table(const struct config *c, struct grant_table **out)
+{
+    struct grant_table *t = grant_table_new(c);
+    const char *why = "";
+    int rc = t ? OK : ERR_NOMEM;
+    size_t i;
+
+    for (i = 0; rc == OK && i < c->ngrants; i++) {
+        struct grant *g;
+
+        rc = grant_new(&c->grants[i], GRANT_FROM_CONFIG, &g, &why);
+        if (rc == ERR_MALFORMED)
+            log_error("store", "grant %s of the configuration: %s", c->grants[i].id, why);
+        if (rc == OK) {
+            rc = grant_table_put(t, g);
+            grant_unref(g);
+        }
+    }
+    if (rc != OK) {
+        grant_table_free(t);
+        t = NULL;
+    }
+    *out = t;
+    return rc;
+}
+
+struct compare {
+    struct items *items;
+    struct grant_table *wanted, *have;
+    size_t from_api;
+    int result;
+};
+
+static void compare_old(void *arg, struct grant *g)
+{
+    struct compare *c = arg;
+
+    if (g->source != GRANT_FROM_CONFIG)
+        c->from_api++;
+    else if (c->result == OK && !grant_table_find(c->wanted, g->id))
+        c->result = items_ungrant(c->items, g->id);
+}
+
+static void compare_new(void *arg, struct grant *g)
+{
+    struct compare *c = arg;
+    struct grant *have = grant_table_find(c->have, g->id);
+
+    if (have && have->source != GRANT_FROM_CONFIG)
+        log_warn("store", "grant %s of the configuration gives way to the one put over the API",
+                 g->id);
+    else if (c->result == OK && !(have && grant_equal(have, g)))
+        c->result = items_grant(c->items, g);
+}
+
+int store_config_grants(struct store *s, const struct config *c, store_done_fn *done, void *arg)
+{
+    struct compare cmp = {.have = s->table};
+    struct update *u;
+
+    if (!may_begin(s))
+        return ERR_BUSY;
+    u = update_new(s, false, done, arg);
+    if (!u)
+        return ERR_NOMEM;
+    cmp.items = &u->first;
+    cmp.result = config_table(c, &cmp.wanted);
+    if (cmp.result == OK) {
+        grant_table_each_grant(s->table, compare_old, &cmp);
+        grant_table_each_grant(cmp.wanted, compare_new, &cmp);
+    }
+    if (cmp.result == OK && cmp.from_api + c->ngrants > c->limits.grants)
+        cmp.result = ERR_LIMIT;
+    grant_table_free(cmp.wanted);
+    if (cmp.result != OK) {
+        update_free(u);
+        return cmp.result;
+    }
+    take_limits(s, c);
+    update_start(u);
+    return OK;
+}
+
+/* --- looking */
+
+struct each {
+    struct store *store;
+    int64_t now_s;
+    void (*grant)(void *arg, const struct grant *g);
+    void *arg;
+};
+
+static void each_in_force(void *arg, struct grant *g)
+{
+    struct each *e = arg;
+
+    if (!grant_table_barred(e->store->table, g) && (g->expires == 0 || g->expires > e->now_s))
+        e->grant(e->arg, g);
+}
+
+void store_each_grant(struct store *s, void (*fn)(void *arg, const struct grant *g), void *arg)
+{
+    struct each e = {s, loop_wall_s(s->loop), fn, arg};
+
+    grant_table_each_grant(s->table, each_in_force, &e);
+}
+
+void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
+                           void *arg)
+{
+    grant_table_each_revocation(s->table, fn, arg);
+}

@@ -1,0 +1,516 @@
+#include "auth/store_db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth/text.h"
+#include "base/log.h"
+
+#define APPLICATION_ID 0x736c7563 /* "sluc", in the file's header */
+#define BUSY_MS        2000
+
+/* Each entry takes the schema from the version before to the next; entries are never changed. */
+static const char *const migrations[] = {
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL,"
+    "  number INTEGER NOT NULL) STRICT;"
+    "INSERT INTO state VALUES (1, 0, 0);"
+    "CREATE TABLE grants (id TEXT PRIMARY KEY, number INTEGER NOT NULL, participant TEXT NOT NULL,"
+    "  agreement TEXT NOT NULL, asset TEXT NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL,"
+    "  client TEXT NOT NULL, topics TEXT NOT NULL, group_prefix TEXT NOT NULL,"
+    "  operations INTEGER NOT NULL, not_before INTEGER NOT NULL, expires INTEGER NOT NULL)"
+    "  STRICT, WITHOUT ROWID;"
+    "CREATE TABLE revocations (kind TEXT NOT NULL, issuer TEXT NOT NULL, value TEXT NOT NULL,"
+    "  client TEXT NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL,"
+    "  reason TEXT NOT NULL, PRIMARY KEY (kind, issuer, value, client)) STRICT, WITHOUT ROWID;",
+};
+#define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
+
+enum statement {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_GRANT,
+    SQL_UNGRANT,
+    SQL_REVOKE,
+    SQL_NUMBER,
+    SQL_SWEEP_GRANTS,
+    SQL_SWEEP_REVOCATIONS,
+    SQL_COUNT,
+};
+static const char *const statements[SQL_COUNT] = {
+    [SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_GRANT] = "INSERT OR REPLACE INTO grants (id, number, participant, agreement, asset,"
+                  " issuer, subject, client, topics, group_prefix, operations, not_before, expires)"
+                  " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+    [SQL_UNGRANT] = "DELETE FROM grants WHERE id = ?1",
+    [SQL_REVOKE] =
+        "INSERT INTO revocations (kind, issuer, value, client, number, at, until, reason)"
+        " VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT DO UPDATE SET number = excluded.number,"
+        " at = max(at, excluded.at), until = CASE WHEN until = 0 OR excluded.until = 0 THEN 0"
+        " ELSE max(until, excluded.until) END",
+    [SQL_NUMBER] = "UPDATE state SET number = max(number, ?1)",
+    [SQL_SWEEP_GRANTS] = "DELETE FROM grants WHERE expires > 0 AND expires <= ?1",
+    [SQL_SWEEP_REVOCATIONS] = "DELETE FROM revocations WHERE until > 0 AND until < ?1",
+};
+
+struct store_db {
+    sqlite3 *sql;
+    sqlite3_stmt *stmt[SQL_COUNT];
+};
+
+static int fail(struct store_db *db, const char *what, char *err, size_t err_bytes)
+{
+    snprintf(err, err_bytes, "%s: %s", what, sqlite3_errmsg(db->sql));
+    return ERR_IO;
+}
+
+static int exec(struct store_db *db, const char *sql, char *err, size_t err_bytes)
+{
+    return sqlite3_exec(db->sql, sql, NULL, NULL, NULL) == SQLITE_OK
+               ? OK
+               : fail(db, "cannot prepare the store", err, err_bytes);
+}
+
+/* The first column of the first row, or fallback when there is none. */
+static int query_int(struct store_db *db, const char *sql, int64_t fallback, int64_t *out,
+                     char *err, size_t err_bytes)
+{
+    sqlite3_stmt *s = NULL;
+    int rc;
+
+    if (sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL) != SQLITE_OK)
+        return fail(db, "cannot read the store", err, err_bytes);
+    rc = sqlite3_step(s);
+    *out = rc == SQLITE_ROW ? sqlite3_column_int64(s, 0) : fallback;
+    sqlite3_finalize(s);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        return fail(db, "cannot read the store", err, err_bytes);
+    return OK;
+}
+
+/* A file that is somebody else's database is left alone. */
+static int identify(struct store_db *db, int64_t *version, char *err, size_t err_bytes)
+{
+    int64_t app, tables;
+    int rc;
+
+    *version = 0;
+    rc = query_int(db, "PRAGMA application_id", 0, &app, err, err_bytes);
+    if (rc == OK)
+        rc = query_int(db, "SELECT count(*) FROM sqlite_master", 0, &tables, err, err_bytes);
+    if (rc != OK)
+        return rc;
+    if (app == 0 && tables == 0)
+        return OK;
+    if (app != APPLICATION_ID) {
+        snprintf(err, err_bytes, "the file is a database, but not one of sluice");
+        return ERR_CONFIG;
+    }
+    rc = query_int(db, "SELECT version FROM state", -1, version, err, err_bytes);
+    if (rc == OK && (*version < 1 || *version > SCHEMA_VERSION)) {
+        snprintf(err, err_bytes, "the store has schema version %lld, we know up to %d",
+                 (long long)*version, SCHEMA_VERSION);
+        rc = ERR_CONFIG;
+    }
+    return rc;
+}
+
+static int migrate(struct store_db *db, char *err, size_t err_bytes)
+{
+    int64_t version;
+    char sql[128];
+    int rc;
+
+    rc = identify(db, &version, err, err_bytes);
+    for (; rc == OK && version < SCHEMA_VERSION; version++) {
+        snprintf(sql, sizeof(sql), "UPDATE state SET version = %d; PRAGMA application_id = %d;",
+                 (int)version + 1, APPLICATION_ID);
+        rc = exec(db, "BEGIN IMMEDIATE", err, err_bytes);
+        if (rc == OK)
+            rc = exec(db, migrations[version], err, err_bytes);
+        if (rc == OK)
+            rc = exec(db, sql, err, err_bytes);
+        if (rc == OK)
+            rc = exec(db, "COMMIT", err, err_bytes);
+        if (rc == OK)
+            log_info("store", "schema brought to version %d", (int)version + 1);
+    }
+    return rc;
+}
+
+static int prepare_all(struct store_db *db, char *err, size_t err_bytes)
+{
+    int i;
+
+    for (i = 0; i < SQL_COUNT; i++) {
+        if (sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmt[i],
+                               NULL) != SQLITE_OK)
+            return fail(db, "cannot prepare the store", err, err_bytes);
+    }
+    return OK;
+}
+
+/* SQLite makes files by the umask; ours is for us alone, and what SQLite adds inherits its mode. */
+static int make_file(const char *path, char *err, size_t err_bytes)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0) {
+        snprintf(err, err_bytes, "%s: %s", path, strerror(errno));
+        return ERR_IO;
+    }
+    close(fd);
+    return OK;
+}
+
+static int setup(struct store_db *db, char *err, size_t err_bytes)
+{
+    int64_t wal_ok;
+    int rc;
+
+    sqlite3_busy_timeout(db->sql, BUSY_MS);
+    sqlite3_extended_result_codes(db->sql, 1);
+    sqlite3_db_config(db->sql, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db->sql, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    /* Exclusive: a second process on the same file would decide by a table that it doesn't see
+     * change. The lock comes with the first write transaction. */
+    rc = exec(db,
+              "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
+              "PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;"
+              "BEGIN IMMEDIATE; COMMIT;",
+              err, err_bytes);
+    if (rc == OK)
+        rc = query_int(db, "SELECT count(*) FROM pragma_journal_mode WHERE journal_mode = 'wal'", 0,
+                       &wal_ok, err, err_bytes);
+    if (rc == OK && !wal_ok) {
+        snprintf(err, err_bytes, "no write-ahead log is possible there");
+        rc = ERR_IO;
+    }
+    if (rc == OK)
+        rc = query_int(db, "SELECT count(*) FROM pragma_quick_check WHERE quick_check = 'ok'", 0,
+                       &wal_ok, err, err_bytes);
+    if (rc == OK && !wal_ok) {
+        snprintf(err, err_bytes, "the store is damaged");
+        rc = ERR_IO;
+    }
+    return rc;
+}
+
+struct store_db *store_db_open(const char *path, char *err, size_t err_bytes)
+{
+    struct store_db *db = sl_calloc(1, sizeof(*db));
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
+    int rc;
+
+    if (!db) {
+        snprintf(err, err_bytes, "out of memory");
+        return NULL;
+    }
+    rc = make_file(path, err, err_bytes);
+    if (rc == OK && sqlite3_open_v2(path, &db->sql, flags, NULL) != SQLITE_OK)
+        rc = fail(db, path, err, err_bytes);
+    if (rc == OK)
+        rc = setup(db, err, err_bytes);
+    if (rc == OK)
+        rc = migrate(db, err, err_bytes);
+    if (rc == OK)
+        rc = prepare_all(db, err, err_bytes);
+    if (rc == OK)
+        return db;
+    store_db_close(db);
+    return NULL;
+}
+
+void store_db_close(struct store_db *db)
+{
+    int i;
+
+    if (!db)
+        return;
+    for (i = 0; i < SQL_COUNT; i++)
+        sqlite3_finalize(db->stmt[i]);
+    sqlite3_close(db->sql);
+    sl_free(db);
+}
+
+/* --- reading */
+
+static const char *column(sqlite3_stmt *s, int i)
+{
+    return (const char *)sqlite3_column_text(s, i);
+}
+
+/* "a,b,c", in place; a topic's name holds no comma. NULL when memory is short. */
+static const char **split(char *text, size_t *count)
+{
+    const char **at;
+    size_t n = 1;
+    char *p;
+
+    for (p = text; *p; p++)
+        n += *p == ',';
+    at = sl_calloc(n, sizeof(*at));
+    *count = 0;
+    for (p = text; at && *text; text = p) {
+        at[(*count)++] = p = text;
+        p += strcspn(p, ",");
+        if (*p)
+            *p++ = '\0';
+    }
+    return at;
+}
+
+static int grant_read(sqlite3_stmt *s, struct grant_table *t)
+{
+    struct grant_config c = {
+        .id = column(s, 0),
+        .participant = column(s, 1),
+        .agreement = column(s, 2),
+        .asset = column(s, 3),
+        .issuer = column(s, 4),
+        .subject = column(s, 5),
+        .client = column(s, 6),
+        .group_prefix = column(s, 8),
+        .operations = (unsigned)sqlite3_column_int64(s, 9),
+        .not_before = sqlite3_column_int64(s, 10),
+        .expires = sqlite3_column_int64(s, 11),
+    };
+    char *topics = text_dup(column(s, 7));
+    const char **list = topics ? split(topics, &c.topics.count) : NULL;
+    struct grant *g = NULL;
+    const char *why;
+    int rc = ERR_NOMEM;
+
+    if (list) {
+        c.topics.at = list;
+        rc = grant_new(&c, GRANT_FROM_API, &g, &why);
+    }
+    if (rc == OK)
+        rc = grant_table_put(t, g);
+    grant_unref(g);
+    sl_free(list);
+    sl_free(topics);
+    return rc;
+}
+
+static int revocation_read(sqlite3_stmt *s, struct grant_table *t)
+{
+    const char *name = column(s, 0);
+    struct revocation *r;
+    int kind, rc;
+
+    for (kind = 0; name && kind < REVOKE_KINDS; kind++) {
+        if (strcmp(revoke_kind_name((enum revoke_kind)kind), name) == 0)
+            break;
+    }
+    if (!name || kind == REVOKE_KINDS ||
+        revocation_check((enum revoke_kind)kind, column(s, 1), column(s, 2), column(s, 3),
+                         column(s, 6)) != OK)
+        return ERR_MALFORMED;
+    r = revocation_new((enum revoke_kind)kind, column(s, 1), column(s, 2), column(s, 3),
+                       sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5), column(s, 6));
+    if (!r)
+        return ERR_NOMEM;
+    rc = grant_table_revoke(t, r);
+    revocation_free(r);
+    return rc;
+}
+
+static int read_rows(struct store_db *db, const char *sql, struct grant_table *t,
+                     int (*row)(sqlite3_stmt *s, struct grant_table *t), char *err,
+                     size_t err_bytes)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = OK;
+    int step;
+
+    if (sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL) != SQLITE_OK)
+        return fail(db, "cannot read the store", err, err_bytes);
+    while ((step = sqlite3_step(s)) == SQLITE_ROW && rc == OK)
+        rc = row(s, t);
+    if (step != SQLITE_ROW && step != SQLITE_DONE)
+        rc = fail(db, "cannot read the store", err, err_bytes);
+    else if (rc == ERR_MALFORMED) {
+        snprintf(err, err_bytes, "a row of the store makes no sense");
+        rc = ERR_CONFIG;
+    } else if (rc != OK)
+        snprintf(err, err_bytes, "the store holds more than limits allow, or memory is short");
+    sqlite3_finalize(s);
+    return rc;
+}
+
+/* Revocations first: a grant of a revoked transfer is there because it resumed it. */
+int store_db_load(struct store_db *db, struct grant_table *t, uint64_t *number, char *err,
+                  size_t err_bytes)
+{
+    int64_t n = 0;
+    int rc;
+
+    rc = query_int(db, "SELECT number FROM state", 0, &n, err, err_bytes);
+    *number = n > 0 ? (uint64_t)n : 0;
+    if (rc == OK)
+        rc = read_rows(db, "SELECT kind, issuer, value, client, at, until, reason FROM revocations",
+                       t, revocation_read, err, err_bytes);
+    if (rc == OK)
+        rc = read_rows(db,
+                       "SELECT id, participant, agreement, asset, issuer, subject, client, topics,"
+                       " group_prefix, operations, not_before, expires FROM grants",
+                       t, grant_read, err, err_bytes);
+    return rc;
+}
+
+/* --- writing */
+
+static void bind_text(sqlite3_stmt *s, int i, const char *text)
+{
+    (void)sqlite3_bind_text(s, i, text, -1, SQLITE_TRANSIENT);
+}
+
+/* Runs a statement to its end. A bind that failed left NULL, which no column takes. */
+static int run(struct store_db *db, enum statement which)
+{
+    sqlite3_stmt *s = db->stmt[which];
+    int rc = sqlite3_step(s);
+
+    if (rc != SQLITE_DONE)
+        log_error("store", "cannot write: %s", sqlite3_errmsg(db->sql));
+    sqlite3_reset(s);
+    sqlite3_clear_bindings(s);
+    return rc == SQLITE_DONE ? OK : ERR_IO;
+}
+
+static char *join(const struct grant *g)
+{
+    size_t n = 1;
+    size_t i;
+    char *out, *p;
+
+    for (i = 0; i < g->ntopics; i++)
+        n += strlen(g->topics[i]) + 1;
+    out = p = sl_malloc(n);
+    for (i = 0; out && i < g->ntopics; i++) {
+        if (i > 0)
+            *p++ = ',';
+        p = stpcpy(p, g->topics[i]);
+    }
+    if (out)
+        *p = '\0';
+    return out;
+}
+
+static int grant_write(struct store_db *db, uint64_t number, const struct grant *g)
+{
+    sqlite3_stmt *s = db->stmt[SQL_GRANT];
+    char *topics;
+
+    if (g->source != GRANT_FROM_API)
+        return OK;
+    topics = join(g);
+    if (!topics)
+        return ERR_NOMEM;
+    bind_text(s, 1, g->id);
+    (void)sqlite3_bind_int64(s, 2, (sqlite3_int64)number);
+    bind_text(s, 3, g->participant);
+    bind_text(s, 4, g->agreement);
+    bind_text(s, 5, g->asset);
+    bind_text(s, 6, g->issuer);
+    bind_text(s, 7, g->subject);
+    bind_text(s, 8, g->client);
+    bind_text(s, 9, topics);
+    bind_text(s, 10, g->group_prefix);
+    (void)sqlite3_bind_int64(s, 11, g->operations);
+    (void)sqlite3_bind_int64(s, 12, g->not_before);
+    (void)sqlite3_bind_int64(s, 13, g->expires);
+    sl_free(topics);
+    return run(db, SQL_GRANT);
+}
+
+static int ungrant_write(struct store_db *db, const char *id)
+{
+    bind_text(db->stmt[SQL_UNGRANT], 1, id);
+    return run(db, SQL_UNGRANT);
+}
+
+static int revocation_write(struct store_db *db, uint64_t number, const struct revocation *r)
+{
+    sqlite3_stmt *s = db->stmt[SQL_REVOKE];
+    int rc;
+
+    bind_text(s, 1, revoke_kind_name(r->kind));
+    bind_text(s, 2, r->issuer);
+    bind_text(s, 3, r->value);
+    bind_text(s, 4, r->client);
+    (void)sqlite3_bind_int64(s, 5, (sqlite3_int64)number);
+    (void)sqlite3_bind_int64(s, 6, r->at);
+    (void)sqlite3_bind_int64(s, 7, r->until);
+    bind_text(s, 8, r->reason);
+    rc = run(db, SQL_REVOKE);
+    if (rc == OK && r->kind == REVOKE_TRANSFER)
+        rc = ungrant_write(db, r->value);
+    return rc;
+}
+
+static int item_write(struct store_db *db, uint64_t number, const struct change_item *item)
+{
+    switch (item->kind) {
+    case CHANGE_GRANT:
+        return grant_write(db, number, item->grant);
+    case CHANGE_UNGRANT:
+        return ungrant_write(db, item->id);
+    case CHANGE_REVOKE:
+        return revocation_write(db, number, item->revocation);
+    }
+    return ERR_UNKNOWN;
+}
+
+static int change_write(struct store_db *db, const struct change *c)
+{
+    int rc = OK;
+    size_t i;
+
+    for (i = 0; rc == OK && i < c->count; i++)
+        rc = item_write(db, c->number, &c->items[i]);
+    if (rc == OK) {
+        (void)sqlite3_bind_int64(db->stmt[SQL_NUMBER], 1, (sqlite3_int64)c->number);
+        rc = run(db, SQL_NUMBER);
+    }
+    return rc;
+}
+
+static int sweep(struct store_db *db, int64_t now_s)
+{
+    int rc;
+
+    if (now_s == 0)
+        return OK;
+    (void)sqlite3_bind_int64(db->stmt[SQL_SWEEP_GRANTS], 1, now_s);
+    rc = run(db, SQL_SWEEP_GRANTS);
+    if (rc != OK)
+        return rc;
+    (void)sqlite3_bind_int64(db->stmt[SQL_SWEEP_REVOCATIONS], 1, now_s);
+    return run(db, SQL_SWEEP_REVOCATIONS);
+}
+
+int store_db_write(struct store_db *db, const struct db_write *w)
+{
+    size_t i;
+    int rc;
+
+    rc = run(db, SQL_BEGIN);
+    for (i = 0; rc == OK && i < w->count; i++)
+        rc = change_write(db, w->changes[i]);
+    if (rc == OK)
+        rc = sweep(db, w->sweep_s);
+    if (rc == OK)
+        rc = run(db, SQL_COMMIT);
+    /* A full disk may have rolled back already. */
+    if (rc != OK && !sqlite3_get_autocommit(db->sql))
+        (void)run(db, SQL_ROLLBACK);
+    return rc;
+}
