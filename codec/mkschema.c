@@ -106,7 +106,7 @@ struct decl { /* a field as written */
 struct def { /* a struct as written, or a message's body */
     const char *name;
     int line;
-    bool used;
+    bool open, used;
     struct range versions;
     struct decl *fields;
     int nfields;
@@ -301,7 +301,7 @@ static bool name_valid(const char *s, bool upper)
 static int def_add(const char *name, struct range versions)
 {
     defs = grow(defs, ndefs, sizeof *defs);
-    defs[ndefs] = (struct def){.name = name, .line = at_line, .versions = versions};
+    defs[ndefs] = (struct def){.name = name, .line = at_line, .open = true, .versions = versions};
     return ndefs++;
 }
 
@@ -324,6 +324,8 @@ static void type_parse(struct decl *d, const char *word, bool opens, int first_d
         die("'{' goes with type struct, and only with it");
     for (int i = first_def; i < ndefs; i++) {
         if (defs[i].name && strcmp(word, defs[i].name) == 0) {
+            if (defs[i].open)
+                die("struct %s inside of itself", word);
             defs[i].used = true;
             d->type = T_STRUCT;
             d->def = i;
@@ -504,7 +506,7 @@ static void file_parse(const char *path)
         if (strcmp(l.word[0], "}") == 0) {
             if (l.n != 1 || depth == 0)
                 die("'}' stands alone and closes what is open");
-            depth--;
+            defs[open[--depth]].open = false;
             continue;
         }
         opened = depth ? field_parse(&api, open[depth - 1], &l, first_def)
