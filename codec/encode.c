@@ -382,8 +382,13 @@ static void step_struct(struct encode *e, struct level *l)
         e->depth--;
 }
 
-/* One pass. out NULL: counting. */
-static void run(struct encode *e, const struct msg *m, struct buf *out)
+static const struct shape *root_shape(const struct msg *m)
+{
+    return m->schema->shapes[m->version - m->schema->versions.min];
+}
+
+/* One pass over what has been pushed. out NULL: counting. */
+static void begin(struct encode *e, const struct msg *m, struct buf *out)
 {
     e->m = m;
     e->flexible = message_flexible(m->schema, m->version);
@@ -392,7 +397,10 @@ static void run(struct encode *e, const struct msg *m, struct buf *out)
     e->err = OK;
     e->staged = 0;
     e->depth = 0;
-    push_struct(e, m->schema->shapes[m->version - m->schema->versions.min], m->root);
+}
+
+static void finish(struct encode *e)
+{
     while (e->depth > 0 && !e->err) {
         struct level *l = &e->level[e->depth - 1];
         if (l->array)
@@ -400,8 +408,15 @@ static void run(struct encode *e, const struct msg *m, struct buf *out)
         else
             step_struct(e, l);
     }
-    if (out)
+    if (e->out)
         flush(e);
+}
+
+static void run(struct encode *e, const struct msg *m, struct buf *out)
+{
+    begin(e, m, out);
+    push_struct(e, root_shape(m), m->root);
+    finish(e);
 }
 
 static int measure(struct encode *e, const struct msg *m)
@@ -428,6 +443,53 @@ int msg_encode(const struct msg *m, struct buf *out)
     if (!has_room(out, e.total))
         return ERR_LIMIT;
     run(&e, m, out);
+    return e.err;
+}
+
+/* The step that writes this row's field, anywhere among the inline fields of the message. */
+static const struct step *find_step(const struct shape *top, const struct field *row)
+{
+    struct {
+        const struct shape *shape;
+        uint16_t next;
+    } at[MSG_DEPTH_MAX];
+    unsigned depth = 1;
+
+    at[0].shape = top;
+    at[0].next = 0;
+    while (depth > 0) {
+        const struct step *step;
+        if (at[depth - 1].next == at[depth - 1].shape->nsteps) {
+            depth--;
+            continue;
+        }
+        step = &at[depth - 1].shape->steps[at[depth - 1].next++];
+        if (step->field == row)
+            return step;
+        if (step->shape && depth < MSG_DEPTH_MAX) {
+            at[depth].shape = step->shape;
+            at[depth++].next = 0;
+        }
+    }
+    return NULL;
+}
+
+int msg_encode_elements(const struct msg *m, const struct node *array, struct buf *out)
+{
+    struct encode e;
+    const struct step *step = find_step(root_shape(m), array->field);
+    if (!step)
+        return ERR_UNKNOWN;
+    begin(&e, m, NULL);
+    push_array(&e, step, array);
+    finish(&e);
+    if (e.err)
+        return e.err;
+    if (!has_room(out, e.total))
+        return ERR_LIMIT;
+    begin(&e, m, out);
+    push_array(&e, step, array);
+    finish(&e);
     return e.err;
 }
 

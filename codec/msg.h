@@ -78,6 +78,9 @@ size_t msg_size(const struct msg *m);
 int msg_encode_request(const struct msg *m, int32_t correlation, const char *client_id,
                        struct buf *out) SL_MUST;
 int msg_encode_response(const struct msg *m, int32_t correlation, struct buf *out) SL_MUST;
+/* The elements of an array alone, without its count, as they stand in the message: what is put into
+ * an answer that streams past. ERR_UNKNOWN when the array is not an inline field of this version. */
+int msg_encode_elements(const struct msg *m, const struct node *array, struct buf *out) SL_MUST;
 /* Copies every string of the tree that still points into the frame into the arena. */
 int msg_own_strings(struct msg *m) SL_MUST;
 

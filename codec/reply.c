@@ -250,13 +250,13 @@ static const struct node *topic_name(const struct node *topic)
 
 static struct key topic_key(const struct node *topic)
 {
+    static const uint8_t zero[16];
     const struct node *name = topic_name(topic);
     const struct node *id = node_get(topic, F_TOPIC_ID);
-    if (name && !name->null && (name->u.str.len > 0 || !id))
+    bool has_id = id && id->u.uuid && memcmp(id->u.uuid, zero, sizeof zero) != 0;
+    if (name && !name->null && (name->u.str.len > 0 || !has_id))
         return (struct key){name->u.str.p, name->u.str.len, KEY_NAME};
-    if (id && id->u.uuid)
-        return (struct key){id->u.uuid, 16, KEY_ID};
-    return (struct key){(const uint8_t *)"", 0, KEY_NAME};
+    return (struct key){has_id ? id->u.uuid : zero, 16, KEY_ID};
 }
 
 /* The key as 9-bit symbols, the ninth telling that there is a byte, so that no key is the start of
@@ -305,7 +305,7 @@ static struct node *index_find(struct reply_topic *t, const struct key *k)
     return key_eq(k, &other) ? near->topic : NULL;
 }
 
-/* The topic must not be there yet. */
+/* Of two topics with one key the index keeps the first. */
 static int index_add(struct reply_list *l, struct node *topic)
 {
     struct reply_topic *leaf = arena_zalloc(l->reply->arena, sizeof *leaf);
@@ -316,11 +316,13 @@ static int index_add(struct reply_list *l, struct node *topic)
         l->index = leaf;
         return OK;
     }
+    struct key k = topic_key(topic);
+    struct key other = topic_key(index_near(l->index, &k)->topic);
+    if (key_eq(&k, &other))
+        return OK;
     struct reply_topic *fork = arena_zalloc(l->reply->arena, sizeof *fork);
     if (!fork)
         return arena_error(l->reply->arena, sizeof *fork);
-    struct key k = topic_key(topic);
-    struct key other = topic_key(index_near(l->index, &k)->topic);
     while (key_symbol(&k, fork->at) == key_symbol(&other, fork->at))
         fork->at++;
     unsigned diff = key_symbol(&k, fork->at) ^ key_symbol(&other, fork->at);
