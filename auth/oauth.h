@@ -1,0 +1,36 @@
+/* A token source: OAuth 2.0 client credentials (RFC 6749, 4.4) for upstream SASL/OAUTHBEARER. It
+ * fetches a token at once and a new one before the last expires, backs off when the server fails,
+ * and never writes a secret or a token to the log.
+ *
+ * Owned by main, one a process; the control thread only. The callback hands each new token on to
+ * the workers, whose connections authenticate with it from then on. */
+#ifndef AUTH_OAUTH_H
+#define AUTH_OAUTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "config/config.h"
+
+#define OAUTH_TOKEN_MAX (16 * 1024)
+
+struct loop;
+struct oauth_source;
+
+/* token is NUL-terminated, valid during the call and wiped after it; expires: epoch s. */
+typedef void oauth_token_fn(void *arg, const char *token, int64_t expires);
+
+/* c: token_url, client_id, client_secret, scope; copied. The secret goes by HTTP Basic, and where
+ * the server refuses that, in the form. fn is never called before this returns. NULL when memory is
+ * short, or the URL is not https (http in development mode); the log tells. */
+struct oauth_source *oauth_source_new(struct loop *l, const struct upstream_config *c,
+                                      bool development, oauth_token_fn *fn, void *arg) SL_MUST;
+/* Not inside fn. */
+void oauth_source_free(struct oauth_source *s);
+/* A broker refused the token: a new one, at most every 10 s. */
+void oauth_source_refresh(struct oauth_source *s);
+/* True while the last token is valid. */
+bool oauth_source_ready(const struct oauth_source *s);
+
+#endif
