@@ -90,11 +90,15 @@ trap 'failed "line $LINENO: $BASH_COMMAND"' ERR
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-within() { # SECONDS COMMAND...: until it succeeds
+within() { # SECONDS COMMAND...: until it succeeds, or what was started last has ended
     local end=$((SECONDS + $1))
     shift
     until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -le "$end" ] || return 1
+        if ! kill -0 "$last_pid" 2>/dev/null; then
+            "$@" >/dev/null 2>&1
+            return
+        fi
         sleep 0.1
     done
 }
