@@ -13,6 +13,7 @@
 #include <event2/event_struct.h>
 
 #include "base/alloc.h"
+#include "base/loop_event.h"
 
 /* Longer delays are cut to this: some thirty years. */
 #define DELAY_MAX_US UINT64_C(1000000000000000)
@@ -134,6 +135,11 @@ void loop_free(struct loop *l)
     event_base_free(l->base);
     close(l->wake_fd);
     sl_free(l);
+}
+
+struct event_base *loop_base(struct loop *l)
+{
+    return l->base;
 }
 
 static void task_push(struct loop_task **list, struct loop_task *t)
