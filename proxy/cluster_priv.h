@@ -74,6 +74,7 @@ struct broker {
     int16_t versions_try; /* version of ApiVersions under way */
     bool versions_asked;  /* versions_call is under way */
     bool probed;          /* this connection's first ApiVersions has been answered */
+    unsigned misses;      /* connections in a row without an answer */
     struct loop_timer *again;
 
     bool versions_known;

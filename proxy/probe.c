@@ -17,7 +17,7 @@
 #define ARENA_BYTES         (1024 * 1024)
 #define REFRESH_BACKOFF_MAX 5 /* doublings of CLUSTER_REFRESH_MIN_US */
 #define AGAIN_MIN_US        20000
-#define AGAIN_SPREAD_US     80000
+#define AGAIN_DOUBLINGS     6
 /* Leaders that are being elected, and topics that are being made, are looked after sooner. */
 #define LEADERLESS_US (1 * UINT64_C(1000000))
 #define MISSING_US    (5 * UINT64_C(1000000))
@@ -38,9 +38,11 @@ static void probe_lost(struct broker *b, int why)
         return;
     if (!answered) {
         c->trouble = why;
+        b->misses += b->misses < AGAIN_DOUBLINGS;
         broker_set_state(b, BROKER_DOWN);
     }
-    if (!b->again || loop_timer_set(b->again, AGAIN_MIN_US + cluster_random(c) % AGAIN_SPREAD_US))
+    uint64_t pause_us = (uint64_t)AGAIN_MIN_US << b->misses;
+    if (!b->again || loop_timer_set(b->again, pause_us + cluster_random(c) % pause_us))
         log_error("upstream", "out of memory for a probe's timer");
     /* Seeds may be wanted now. */
     probe_brokers(c);
@@ -220,11 +222,12 @@ static void take_versions(struct broker *b, const struct msg *m)
     take_features(b->cluster, m);
 }
 
-/* What to ask with instead of a version that the broker does not have; -1: nothing. */
+/* What to ask with instead of a version that the broker does not have; -1: nothing. m is NULL when
+ * its answer could not be read: not all brokers refuse as KIP-511 wants, and all know version 0. */
 static int16_t versions_below(const struct broker *b, const struct msg *m)
 {
     int64_t max = 0;
-    ARRAY_EACH(k, node_get(m->root, F_API_KEYS))
+    ARRAY_EACH(k, m ? node_get(m->root, F_API_KEYS) : NULL)
     {
         if (node_num(k, F_API_KEY, -1) == API_API_VERSIONS)
             max = node_num(k, F_MAX_VERSION, 0);
@@ -253,18 +256,20 @@ static void versions_answer(struct upstream_call *call, struct buf *frame, size_
         e = msg_decode(&m, &a, schema_find(API_API_VERSIONS, false), version, frame, body_off,
                        frame->len - body_off, NULL);
     }
-    if (e) {
-        probe_reject(b, ERR_MALFORMED, "its ApiVersions answer is malformed");
-    } else if (error == ERROR_UNSUPPORTED_VERSION && versions_below(b, &m) >= 0) {
-        versions_ask(b, versions_below(b, &m));
+    int16_t below = error == ERROR_UNSUPPORTED_VERSION ? versions_below(b, e ? NULL : &m) : -1;
+    if (below >= 0) {
+        versions_ask(b, below);
         if (!b->versions_asked)
             probe_reject(b, ERR_NOMEM, "out of memory");
+    } else if (e) {
+        probe_reject(b, ERR_MALFORMED, "its ApiVersions answer is malformed");
     } else if (error) {
         probe_reject(b, ERR_VERSION, "it refuses ApiVersions");
     } else {
         bool first = !b->probed;
         take_versions(b, &m);
         b->probed = true;
+        b->misses = 0;
         c->trouble = OK;
         broker_set_state(b, BROKER_UP);
         cluster_recompute(c);

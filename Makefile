@@ -1,0 +1,132 @@
+# sluice: one way to do each thing. `make help` lists them.
+
+# Which build: release (default), asan, tsan, fuzz. Each has a tree of its own.
+VARIANT ?= release
+B       ?= build/$(VARIANT)
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+PREFIX  ?= /usr/local
+
+PKGS := libevent libevent_openssl libevent_pthreads openssl libjwt jansson libcurl yaml-0.1 \
+        sqlite3 libpcre2-8
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes \
+        -Wmissing-prototypes -Wcast-qual -Wformat=2 -Wvla -Wundef -Wswitch-enum \
+        -Wnull-dereference -Wwrite-strings -Werror
+HARDEN := -fstack-protector-strong -fPIE -fcf-protection=full
+ifneq ($(findstring clang,$(CC)),clang)
+HARDEN += -fstack-clash-protection
+endif
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=3
+CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+                  -fno-omit-frame-pointer -DSLUICE_TEST=1
+CFLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -DSLUICE_TEST=1
+CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+                  -fno-sanitize-recover=all -fno-omit-frame-pointer -DSLUICE_TEST=1
+ifneq ($(VARIANT),release)
+# -Wnull-dereference reports false positives in instrumented code.
+WARN := $(filter-out -Wnull-dereference,$(WARN))
+endif
+
+CPPFLAGS += -D_GNU_SOURCE -I. -I$(B)/gen $(shell pkg-config --cflags $(PKGS))
+CFLAGS   += -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(VARIANT)) -pthread
+LDFLAGS  += $(filter -fsanitize=address% -fsanitize=thread,$(CFLAGS_$(VARIANT))) -pie \
+            -Wl,-z,relro,-z,now,-z,noexecstack -pthread
+LDLIBS   += $(shell pkg-config --libs $(PKGS))
+
+DIRS := base codec config auth audit proxy control
+SRCS := $(filter-out codec/mkschema.c,$(wildcard $(DIRS:%=%/*.c)))
+OBJS := $(SRCS:%.c=$(B)/%.o) $(B)/gen/codec/tables.o
+LIB  := $(B)/libsluice.a
+UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/test_*.c))
+
+all: $(B)/sluice
+
+# --- the schema compiler runs first: codec/schema/*.kafka -> const tables and field names
+SCHEMAS := $(wildcard codec/schema/*.kafka)
+GEN     := $(B)/gen/codec/names.h $(B)/gen/codec/tables.c
+$(B)/mkschema: codec/mkschema.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $<
+$(B)/gen/.stamp: $(B)/mkschema $(SCHEMAS)
+	@mkdir -p $(B)/gen/codec
+	$(B)/mkschema -o $(B)/gen/codec $(SCHEMAS)
+	@touch $@
+$(GEN): $(B)/gen/.stamp
+
+$(B)/gen/codec/tables.o: $(B)/gen/.stamp
+	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $(B)/gen/codec/tables.c
+$(B)/%.o: %.c $(B)/gen/.stamp
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(LIB): $(OBJS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(B)/sluice: $(B)/main.o $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+lib: $(LIB)
+
+# --- unit tests: tests/unit/test_X.c stands beside the X that it tests
+$(B)/unit/%: tests/unit/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS) -lcmocka
+$(B)/unit/test_cluster_mock: LDLIBS += -lrdkafka
+unit: $(UNIT)
+
+# --- demo: an embedded cluster, an authorization server and clients for a first look
+DEMO_TOOLS := $(addprefix $(B)/,demo-brokers demo-idp demo-producer demo-probe)
+DEMO_LIBS   = $(LDLIBS) $(shell pkg-config --libs rdkafka)
+# A plugin is loaded by a program that was built without sanitizers, so it never has any.
+PLUGIN_CFLAGS := $(patsubst -fPIE,-fPIC,$(filter-out $(CFLAGS_$(VARIANT)),$(CFLAGS))) $(CFLAGS_release)
+
+$(B)/demo/%.o: demo/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/demo-brokers: $(B)/demo/brokers.o $(B)/demo/util.o
+$(B)/demo-idp: $(addprefix $(B)/demo/,idp.o idp_state.o idp_admin.o jose.o util.o)
+$(B)/demo-producer: $(B)/demo/producer.o $(B)/demo/util.o
+$(B)/demo-probe: $(B)/demo/probe.o $(B)/demo/util.o
+$(DEMO_TOOLS):
+	$(CC) $(LDFLAGS) -o $@ $^ $(DEMO_LIBS)
+$(B)/kcat-token.so: demo/kcat_token.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(PLUGIN_CFLAGS) -MMD -MP -MF $@.d -shared -Wl,-z,relro,-z,now -o $@ $< \
+	    -lcurl -ljansson -lrdkafka
+demo/kcat-token.so: $(B)/kcat-token.so
+	ln -sf $(abspath $<) $@
+demo-tools: $(DEMO_TOOLS) $(B)/kcat-token.so
+demo:
+	scripts/install.sh run build demo
+	$(MAKE) --no-print-directory $(B)/sluice demo-tools demo/kcat-token.so
+	B=$(abspath $(B)) demo/run.sh
+
+# --- fuzz targets: libFuzzer, so clang; `make fuzz FUZZ_SECONDS=60` builds and runs them all
+FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
+FUZZ_CC ?= clang-14
+FUZZ_SECONDS ?= 60
+$(B)/fuzz/%: fuzz/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -o $@ $< $(LIB) $(LDFLAGS) \
+	    -fsanitize=fuzzer,address,undefined $(LDLIBS)
+fuzz-targets: $(FUZZ)
+ifeq ($(VARIANT),fuzz)
+fuzz: fuzz-targets
+	B=$(B) FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh
+else
+fuzz:
+	$(MAKE) --no-print-directory VARIANT=fuzz CC=$(FUZZ_CC) fuzz
+endif
+
+# --- the codec against Apache Kafka's own classes (needs a JDK and maven)
+$(B)/conform: tests/conformance/conform.c $(LIB)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS)
+conformance: $(B)/conform
+	scripts/conformance.sh $<
+
+-include $(OBJS:.o=.d) $(B)/main.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d
+
+clean:
+	rm -rf build
+.PHONY: all lib unit clean demo demo-tools fuzz fuzz-targets conformance
+.DELETE_ON_ERROR:

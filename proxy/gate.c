@@ -1,0 +1,214 @@
+#include "proxy/gate.h"
+
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "proxy/exchange.h"
+#include "proxy/session.h"
+#include "proxy/worker.h"
+
+/* Grants and revocations are swept, and the wall clock looked at, this often. */
+#define SWEEP_TICKS (10000 / GATE_TICK_MS)
+
+/* Against a wall clock that jumps: timers run on the monotonic clock, so what a token's expiry
+ * means is worked out anew now and then. */
+static void sweep(struct gate *g)
+{
+    int64_t now = loop_wall_s(g->loop);
+    struct session *next;
+
+    for (struct session *s = g->first; s; s = next) {
+        int64_t end;
+        next = s->next;
+        if (s->state != SESSION_READY && s->state != SESSION_REAUTH)
+            continue;
+        end = grant_set_expires(&s->grants, &s->id);
+        if (end <= now)
+            session_drain(s, "token expired");
+        else if (loop_timer_set(s->expiry, (uint64_t)(end - now) * 1000000) != OK)
+            session_close(s, "out of memory", false);
+    }
+    grant_table_sweep(g->grants, now);
+}
+
+static void on_clock_jump(void *arg)
+{
+    struct gate *g = arg;
+
+    log_warn("gate", "the wall clock was set: tokens and grants are looked at anew");
+    sweep(g);
+}
+
+static void on_tick(void *arg)
+{
+    struct gate *g = arg;
+    struct session *next;
+
+    g->ticks++;
+    for (struct session *s = g->first; s; s = next) {
+        next = s->next;
+        session_tick(s);
+    }
+    if (g->ticks % SWEEP_TICKS == 0)
+        sweep(g);
+    atomic_store_explicit(&g->counters.held_bytes, (int_fast64_t)buf_thread_bytes(),
+                          memory_order_relaxed);
+    atomic_store_explicit(&g->counters.cluster_ready, cluster_ready(g->cluster),
+                          memory_order_relaxed);
+    if (loop_timer_set(g->tick, GATE_TICK_MS * 1000) != OK)
+        log_error("gate", "the tick could not be set");
+}
+
+struct gate *gate_new(const struct gate_parts *p)
+{
+    struct gate *g = sl_calloc(1, sizeof(*g));
+
+    if (!g)
+        return NULL;
+    g->loop = p->loop;
+    g->worker = p->worker;
+    g->config = config_ref(p->config);
+    g->tls = tls_ref(p->tls);
+    g->audit = p->audit;
+    g->principals = p->principals;
+    g->unknown_kid = p->unknown_kid;
+    g->arg = p->arg;
+    g->index = p->index;
+    g->ring = audit_ring_new(p->audit);
+    g->grants = grant_table_new(p->config);
+    g->cluster = cluster_new(p->loop, p->config, p->upstream_tls, p->resolver);
+    g->tick = loop_timer_new(p->loop, on_tick, g);
+    if (!g->ring || !g->grants || !g->cluster || !g->tick ||
+        loop_timer_set(g->tick, GATE_TICK_MS * 1000) != OK) {
+        gate_free(g);
+        return NULL;
+    }
+    if (loop_on_clock_jump(p->loop, on_clock_jump, g) != OK)
+        log_warn("gate", "no notice of clock jumps: they are noticed within ten seconds");
+    return g;
+}
+
+void gate_free(struct gate *g)
+{
+    if (!g)
+        return;
+    while (g->first)
+        session_close(g->first, "shutdown", false);
+    if (g->cluster)
+        cluster_free(g->cluster);
+    if (g->grants)
+        grant_table_free(g->grants);
+    if (g->ring)
+        audit_ring_free(g->ring);
+    if (g->tick)
+        loop_timer_free(g->tick);
+    keyring_unref(g->keys);
+    tls_unref(g->tls);
+    config_unref(g->config);
+    sl_free(g);
+}
+
+void gate_accept(struct gate *g, int fd, const struct sockaddr_storage *peer)
+{
+    if (g->draining) {
+        close(fd);
+        worker_session_ended(g->worker, peer);
+        return;
+    }
+    /* On failure the descriptor has been closed and the reason logged. */
+    if (!session_new(g, fd, peer))
+        return;
+}
+
+bool gate_ready(const struct gate *g, const char **why)
+{
+    if (!g->keys)
+        *why = "no issuer's keys are there yet";
+    else if (!g->grants_loaded)
+        *why = "the grants are not there yet";
+    else if (!cluster_ready(g->cluster))
+        *why = "no broker has answered yet";
+    else
+        return true;
+    return false;
+}
+
+/* --- what other threads change */
+
+unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *ack)
+{
+    struct session *next;
+    unsigned closed = 0;
+    int rc = grant_table_apply(g->grants, c);
+
+    if (rc != OK)
+        log_error("gate", "a change of grants could not be taken: %s", err_name(rc));
+    for (struct session *s = g->first; s; s = next) {
+        next = s->next;
+        if (s->grants.count == 0 || grant_table_allows(g->grants, &s->id, &s->grants))
+            continue;
+        change_ack_bar(ack, g->grants, &s->id);
+        session_close(s, "revoked", true);
+        closed++;
+    }
+    change_ack_done(ack, rc, closed);
+    gate_count(g, revoked_sessions, closed);
+    return closed;
+}
+
+void gate_set_keys(struct gate *g, struct keyring *k)
+{
+    struct keyring *old = g->keys;
+
+    g->keys = keyring_ref(k);
+    keyring_unref(old);
+}
+
+int gate_set_config(struct gate *g, const struct config *c, struct tls_context *tls,
+                    struct tls_context *upstream_tls)
+{
+    const struct config *old = g->config;
+    struct tls_context *old_tls = g->tls;
+    int rc = cluster_config(g->cluster, c, upstream_tls);
+
+    if (rc != OK)
+        return rc;
+    g->config = config_ref(c);
+    g->tls = tls_ref(tls);
+    tls_unref(old_tls);
+    grant_table_config(g->grants, c);
+    config_unref(old);
+    return OK;
+}
+
+void gate_drain(struct gate *g)
+{
+    struct session *next;
+
+    g->draining = true;
+    for (struct session *s = g->first; s; s = next) {
+        next = s->next;
+        session_drain(s, "shutdown");
+    }
+}
+
+void gate_list_sessions(const struct gate *g, json_t *array)
+{
+    for (const struct session *s = g->first; s; s = s->next) {
+        json_t *grants = json_array();
+        json_t *o;
+        for (unsigned i = 0; grants && i < s->grants.count; i++)
+            json_array_append_new(grants, json_string(s->grants.at[i]->id));
+        o = json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:o}", "session",
+                      (json_int_t)s->number, "address", s->peer, "issuer",
+                      s->id.issuer, "subject", s->id.subject, "client",
+                      s->id.client, "participant",
+                      s->grants.count ? s->grants.at[0]->participant : "", "client_id",
+                      s->client_id, "requests", (json_int_t)s->requests, "denials",
+                      (json_int_t)s->denials, "bytes_in", (json_int_t)s->t.stats.bytes_in,
+                      "bytes_out", (json_int_t)s->t.stats.bytes_out, "grants", grants);
+        if (o)
+            json_array_append_new(array, o);
+    }
+}

@@ -1,0 +1,310 @@
+/* SASL/OAUTHBEARER in a session: the prologue and re-authentication (RFC 7628, KIP-255, KIP-368).
+ *
+ *   SaslHandshake(OAUTHBEARER) -> SaslAuthenticate(token) -> error 0 and a lifetime
+ *                                                         \> error 0, {"status":"invalid_token"};
+ *                                                            SaslAuthenticate(^A) -> error 58, end
+ *
+ * 58 is for final verdicts only: clients take it as such. Where the gate cannot tell (keys not
+ * there, not ready), the connection is closed without an answer, and the client tries again. */
+#include <string.h>
+
+#include "auth/jwt.h"
+#include "auth/sasl.h"
+#include "base/log.h"
+#include "proxy/exchange.h"
+
+#define INVALID_TOKEN "{\"status\":\"invalid_token\"}"
+/* After a fetch for an unknown key id has been asked for, another verdict in this time is final. */
+#define UNKNOWN_KID_US (10u * 1000000u)
+
+static void login_audit(struct session *s, enum audit_kind kind, const struct identity *id,
+                        const char *reason, int64_t lifetime_s)
+{
+    struct audit_event e = {.kind = kind};
+
+    session_audit(s, &e);
+    e.issuer = id->issuer;
+    e.subject = id->subject;
+    e.client = id->client;
+    e.jti = id->jti;
+    if (kind == AUDIT_AUTH_FAIL) {
+        e.transfer = id->transfer;
+        e.participant = id->participant;
+        e.agreement = id->agreement;
+        e.asset = id->asset;
+    }
+    e.reason = reason;
+    e.lifetime_s = lifetime_s;
+    audit_put(s->gate->ring, &e);
+}
+
+/* Sends the answer that is in ex->reply, then ends the connection. */
+static void answer_and_end(struct exchange *ex, const char *cause)
+{
+    struct session *s = ex->s;
+
+    exchange_finish(ex);
+    session_drain(s, cause);
+}
+
+static void answer_error(struct exchange *ex, int error, const char *text, const char *cause)
+{
+    struct session *s = ex->s;
+    int rc = reply_new(&ex->reply, &ex->arena, &ex->request);
+
+    if (rc == OK)
+        rc = node_set_num(&ex->reply, ex->reply.root, F_ERROR_CODE, error);
+    if (rc == OK)
+        rc = node_set_text(&ex->reply, ex->reply.root, F_ERROR_MESSAGE, text);
+    if (rc != OK)
+        session_close(s, "out of memory", false);
+    else
+        answer_and_end(ex, cause);
+}
+
+static void refuse_retriably(struct exchange *ex, const struct identity *id, const char *reason)
+{
+    struct session *s = ex->s;
+
+    gate_count(s->gate, logins_refused, 1);
+    login_audit(s, AUDIT_AUTH_FAIL, id, reason, 0);
+    session_close(s, reason, false);
+}
+
+/* A final no: RFC 7628's two steps in the prologue; in a running session the end at once, since
+ * the client has something to lose and Kafka answers 58 there too. */
+static void refuse(struct exchange *ex, const struct identity *id, const char *reason)
+{
+    struct session *s = ex->s;
+    int rc;
+
+    gate_count(s->gate, logins_refused, 1);
+    login_audit(s, AUDIT_AUTH_FAIL, id, reason, 0);
+    rc = reply_new(&ex->reply, &ex->arena, &ex->request);
+    if (rc == OK)
+        rc = node_set_str(&ex->reply, ex->reply.root, F_AUTH_BYTES,
+                          (const uint8_t *)INVALID_TOKEN, sizeof(INVALID_TOKEN) - 1);
+    if (rc != OK) {
+        session_close(s, "out of memory", false);
+        return;
+    }
+    s->state = SESSION_REFUSED;
+    s->close_cause = reason;
+    exchange_finish(ex);
+}
+
+void login_handshake(struct session *s, struct exchange *ex)
+{
+    const struct node *mechanism = node_get(ex->request.root, F_MECHANISM);
+    struct node *list;
+    int rc = reply_new(&ex->reply, &ex->arena, &ex->request);
+
+    if (s->state == SESSION_READY &&
+        loop_now_us(s->gate->loop) - s->authenticated_us <
+            (uint64_t)s->gate->config->limits.reauth_min_interval_ms * 1000) {
+        session_protocol_error(s, &ex->head, 0, "re-authentication too soon");
+        return;
+    }
+    if (rc == OK) {
+        list = node_array(&ex->reply, ex->reply.root, F_MECHANISMS);
+        rc = list ? array_add_str(&ex->reply, list, (const uint8_t *)"OAUTHBEARER", 11) : ERR_NOMEM;
+    }
+    if (rc != OK) {
+        session_close(s, "out of memory", false);
+        return;
+    }
+    /* Version 0 would be followed by raw tokens without frames; the gate does not offer that. */
+    if (ex->head.version == 0) {
+        session_protocol_error(s, &ex->head, 0, "SaslHandshake version 0");
+        return;
+    }
+    if (!mechanism || !node_str_is(mechanism, "OAUTHBEARER")) {
+        struct identity none = {0};
+        rc = node_set_num(&ex->reply, ex->reply.root, F_ERROR_CODE,
+                          KAFKA_UNSUPPORTED_SASL_MECHANISM);
+        if (rc != OK) {
+            session_close(s, "out of memory", false);
+            return;
+        }
+        gate_count(s->gate, logins_refused, 1);
+        login_audit(s, AUDIT_AUTH_FAIL, &none, "unsupported SASL mechanism", 0);
+        answer_and_end(ex, "unsupported SASL mechanism");
+        return;
+    }
+    s->state = s->state == SESSION_READY ? SESSION_REAUTH : SESSION_HANDSHAKEN;
+    exchange_finish(ex);
+}
+
+/* Watches the topics of the new grants before the old ones are let go. */
+static int watch(struct session *s, const struct grant_set *set)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        for (size_t t = 0; t < set->at[i]->ntopics; t++) {
+            int rc = cluster_watch(s->gate->cluster, set->at[i]->topics[t]);
+            if (rc == OK)
+                continue;
+            for (unsigned j = 0; j <= i; j++)
+                for (size_t u = 0; u < (j < i ? set->at[j]->ntopics : t); u++)
+                    cluster_unwatch(s->gate->cluster, set->at[j]->topics[u]);
+            return rc;
+        }
+    }
+    return OK;
+}
+
+static void unwatch(struct session *s)
+{
+    if (!s->watching)
+        return;
+    for (unsigned i = 0; i < s->grants.count; i++)
+        for (size_t t = 0; t < s->grants.at[i]->ntopics; t++)
+            cluster_unwatch(s->gate->cluster, s->grants.at[i]->topics[t]);
+    s->watching = false;
+}
+
+/* What is told to the client: until the token, its grants or session_max_s end. */
+static int64_t lifetime(const struct session *s, const struct grant_set *set,
+                        const struct identity *id, int64_t now)
+{
+    int64_t life = grant_set_expires(set, id) - now;
+    unsigned max = s->gate->config->limits.session_max_s;
+
+    return max > 0 && life > (int64_t)max ? (int64_t)max : life;
+}
+
+static void accept_login(struct exchange *ex, struct identity *id, struct grant_set *set)
+{
+    struct session *s = ex->s;
+    struct gate *g = s->gate;
+    bool again = s->state == SESSION_REAUTH;
+    int64_t life = lifetime(s, set, id, loop_wall_s(g->loop));
+    int rc = watch(s, set);
+
+    if (rc == OK)
+        rc = reply_new(&ex->reply, &ex->arena, &ex->request);
+    if (rc == OK)
+        rc = node_set_num(&ex->reply, ex->reply.root, F_SESSION_LIFETIME_MS, life * 1000);
+    if (rc != OK) {
+        refuse_retriably(ex, id, "out of memory or too many watched topics");
+        return;
+    }
+    if (again)
+        principals_leave(g->principals, &s->id);
+    s->entered = principals_enter(g->principals, id, g->config->limits.connections_per_principal) ==
+                 OK;
+    unwatch(s);
+    grant_set_clear(&s->grants);
+    s->grants = *set;
+    *set = (struct grant_set){0};
+    identity_clear(&s->id);
+    s->id = *id;
+    *id = (struct identity){0};
+    s->watching = true;
+    if (!s->entered) {
+        refuse_retriably(ex, &s->id, "too many connections of this principal");
+        return;
+    }
+    fetch_clear(s);
+    s->state = SESSION_READY;
+    s->authenticated_us = loop_now_us(g->loop);
+    if (loop_timer_set(s->expiry, (uint64_t)life * 1000000) != OK ||
+        loop_timer_set(s->deadline, (uint64_t)g->config->limits.idle_timeout_ms * 1000) != OK) {
+        session_close(s, "out of memory", false);
+        return;
+    }
+    if (again)
+        gate_count(g, reauths, 1);
+    else
+        gate_count(g, logins, 1);
+    login_audit(s, again ? AUDIT_REAUTH : AUDIT_AUTH_OK, &s->id, NULL, life);
+    exchange_finish(ex);
+}
+
+/* Whether a key id that we lack deserves a retry: only while a fetch for it may be under way. */
+static bool kid_retriable(struct gate *g, const char *issuer)
+{
+    uint64_t now = loop_now_us(g->loop);
+
+    if (g->kid_asked_us && now - g->kid_asked_us < UNKNOWN_KID_US)
+        return now - g->kid_asked_us < 1000000;
+    g->kid_asked_us = now;
+    g->unknown_kid(g->arg, issuer);
+    return true;
+}
+
+static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct identity *id)
+{
+    struct session *s = ex->s;
+    struct gate *g = s->gate;
+    struct grant_set set = {0};
+    enum login_verdict login;
+    enum jwt_verdict v = jwt_verify(m->token, m->token_len, g->keys, loop_wall_s(g->loop),
+                                    s->tls_thumbprint[0] ? s->tls_thumbprint : NULL, id);
+
+    if (v == JWT_KEY && kid_retriable(g, id->issuer)) {
+        refuse_retriably(ex, id, jwt_verdict_name(v));
+        return;
+    }
+    if (v != JWT_OK) {
+        if (jwt_verdict_retriable(v))
+            refuse_retriably(ex, id, jwt_verdict_name(v));
+        else
+            refuse(ex, id, jwt_verdict_name(v));
+        return;
+    }
+    if (m->authzid && (strlen(id->subject) != m->authzid_len ||
+                       memcmp(id->subject, m->authzid, m->authzid_len) != 0)) {
+        refuse(ex, id, "authzid is not the token's subject");
+        return;
+    }
+    login = grant_table_login(g->grants, id, loop_wall_s(g->loop), &set);
+    if (login == LOGIN_RESOURCES) {
+        refuse_retriably(ex, id, login_verdict_name(login));
+    } else if (login != LOGIN_OK) {
+        refuse(ex, id, login_verdict_name(login));
+    } else if (s->state == SESSION_REAUTH && !grant_set_same_rights(&s->grants, &set)) {
+        gate_count(g, logins_refused, 1);
+        login_audit(s, AUDIT_AUTH_FAIL, id, "other rights at re-authentication", 0);
+        answer_error(ex, KAFKA_SASL_AUTHENTICATION_FAILED,
+                     "Re-authentication must keep participant, topics, group prefix and operations.",
+                     "other rights at re-authentication");
+    } else {
+        accept_login(ex, id, &set);
+    }
+    grant_set_clear(&set);
+}
+
+void login_authenticate(struct session *s, struct exchange *ex)
+{
+    const struct node *bytes = node_get(ex->request.root, F_AUTH_BYTES);
+    struct identity id = {0};
+    struct sasl_oauth m;
+    const char *why = "malformed OAUTHBEARER message";
+    const char *lack;
+
+    if (s->state == SESSION_REFUSED) {
+        answer_error(ex, KAFKA_SASL_AUTHENTICATION_FAILED, "Authentication failed.",
+                     s->close_cause);
+        return;
+    }
+    if (s->state != SESSION_HANDSHAKEN && s->state != SESSION_REAUTH) {
+        exchange_fail(ex, KAFKA_ILLEGAL_SASL_STATE);
+        return;
+    }
+    if (!gate_ready(s->gate, &lack)) {
+        refuse_retriably(ex, &id, lack);
+        return;
+    }
+    if (!audit_ok(s->gate->audit)) {
+        refuse_retriably(ex, &id, "the audit trail cannot be written");
+        return;
+    }
+    if (!bytes || sasl_oauth_parse(bytes->u.str.p, bytes->u.str.len, &m, &why) != OK) {
+        gate_count(s->gate, logins_refused, 1);
+        login_audit(s, AUDIT_AUTH_FAIL, &id, why, 0);
+        answer_error(ex, KAFKA_SASL_AUTHENTICATION_FAILED, "Authentication failed.", why);
+        return;
+    }
+    check_token(ex, &m, &id);
+    identity_clear(&id);
+}
