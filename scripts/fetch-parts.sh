@@ -15,33 +15,8 @@ mkdir -p "$cache"
 
 say() { printf '%s\n' "$*" >&2; }
 
-# Debian packages by the command that each one brings, and why it is wanted.
-missing=
-need() { # command package why
-    command -v "$1" >/dev/null 2>&1 && return 0
-    say "missing: $1, from Debian's $2 ($3)"
-    missing="$missing $2"
-}
-need java openjdk-17-jdk-headless "runs the brokers and the Java clients"
-need javac openjdk-17-jdk-headless "compiles the Java test programs"
-need mvn maven "fetches Kafka from Maven Central"
-need node nodejs "runs kafkajs"
-need npm npm "fetches kafkajs"
-need python3 python3 "runs the tests"
-need openssl openssl "makes test certificates and signs test tokens"
-need kcat kcat "is one of the clients"
-python3 -c 'import ensurepip, venv' 2>/dev/null || {
-    say "missing: python3's venv, from Debian's python3-venv (holds the Python clients)"
-    missing="$missing python3-venv"
-}
-if [ -n "$missing" ]; then
-    [ "$only_check" = --check ] && exit 1
-    sudo=
-    [ "$(id -u)" = 0 ] || sudo=sudo
-    say "installing:$missing"
-    # shellcheck disable=SC2086  # a list of package names
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >&2
-fi
+# Debian's part: Java, Maven, Node, Python, kcat, openssl.
+[ "$only_check" = --check ] || "$here/scripts/install.sh" demo check >&2
 
 # key FILE...: a short name for the content of files
 key() { cat "$@" | sha256sum | cut -c1-16; }

@@ -154,7 +154,7 @@ class Tap:
         self.findings.connections[advertised[1]] += 1
         try:
             upstream, gate = await asyncio.open_connection(*target, ssl=outside,
-                                                           server_hostname="127.0.0.1")
+                                                           server_hostname=target[0])
         except OSError:
             writer.transport.abort()
             return

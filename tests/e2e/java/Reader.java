@@ -23,11 +23,12 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * Reads a topic and prints one line per event, tab separated:
  *   record partition offset timestamp key value headers    (hex; "-" is null; name=hex,name=hex)
  *   assigned partition,partition    revoked partition,partition    error class message    end count
- * usage: Reader PROPERTIES TOPIC MAX IDLE_MS [commit] [pattern] [quiet]
+ * usage: Reader PROPERTIES TOPIC MAX IDLE_MS [commit] [pattern] [quiet] [count]
  * A group.id in PROPERTIES subscribes; without one, all partitions are assigned and read from the
  * start. It ends after MAX records (0: any number) or IDLE_MS without one (0: never), or when its
  * standard input ends. "commit" commits after every poll, "pattern" takes TOPIC as a regular
- * expression, "quiet" prints no values.
+ * expression, "quiet" prints no values, "count" no records. The property e2e.partitions names
+ * those to assign.
  */
 public final class Reader {
     private static final PrintStream OUT = new PrintStream(System.out, false,
@@ -78,8 +79,11 @@ public final class Reader {
             String topic, boolean pattern) {
         if (properties.getProperty("group.id") == null) {
             List<TopicPartition> all = new ArrayList<>();
+            String some = properties.getProperty("e2e.partitions");
             for (PartitionInfo info : consumer.partitionsFor(topic)) {
-                all.add(new TopicPartition(topic, info.partition()));
+                if (some == null || List.of(some.split(",")).contains("" + info.partition())) {
+                    all.add(new TopicPartition(topic, info.partition()));
+                }
             }
             consumer.assign(all);
             consumer.seekToBeginning(all);
@@ -111,7 +115,9 @@ public final class Reader {
             ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
             for (ConsumerRecord<byte[], byte[]> record : records) {
                 count++;
-                print(record, flags.contains("quiet"));
+                if (!flags.contains("count")) {
+                    print(record, flags.contains("quiet"));
+                }
             }
             if (!records.isEmpty()) {
                 last = System.nanoTime();
