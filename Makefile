@@ -63,7 +63,7 @@ $(B)/%.o: %.c $(B)/gen/.stamp
 $(LIB): $(OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
-$(B)/sluice: $(B)/main.o $(LIB)
+$(B)/sluice: $(B)/main.o $(B)/run.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 lib: $(LIB)
 
@@ -124,7 +124,7 @@ $(B)/conform: tests/conformance/conform.c $(LIB)
 conformance: $(B)/conform
 	scripts/conformance.sh $<
 
--include $(OBJS:.o=.d) $(B)/main.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d
+-include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d
 
 clean:
 	rm -rf build

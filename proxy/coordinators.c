@@ -268,9 +268,11 @@ static void lookup_answer(struct upstream_call *call, struct buf *frame, size_t 
         e = lookup_read(l, &m, &error, &node);
     arena_release(&a);
     if (e) {
-        log_warn("cluster", "broker %d: its FindCoordinator answer is malformed",
-                 (int)l->broker->id);
-        lookup_end(l, ERR_MALFORMED);
+        /* Another broker, or this one in another state, may do better. */
+        if (!l->tries)
+            log_warn("cluster", "broker %d: its FindCoordinator answer is malformed",
+                     (int)l->broker->id);
+        lookup_later(l);
     } else if (retriable(error)) {
         l->last_error = error;
         lookup_later(l);
