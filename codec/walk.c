@@ -1,14 +1,13 @@
-/* How a walk goes:
+/* How a walk goes: a struct (the message is one) is a frame that passes
  *
- *   message body ─ FIELDS ─┬─> TAG_COUNT ─> TAG_NUMBER ─> TAG_SIZE ─> TAG_VALUE ─> TAG_CLOSE ─┐
- *   (a struct frame)       │                    ^   └ none left ─┐                             │
- *                          │                    └────────────────│─────────────────────────────┘
- *                          └ not flexible ───────────────────────┴─> CLOSE
+ *   FIELDS ─> TAG_COUNT ─> TAG_NUMBER ─> TAG_SIZE ─┬─> TAG_VALUE ─> TAG_CLOSE ─┐
+ *                              ^                   └ an unknown tag            │
+ *                              └───────────────────┴───────────────────────────┘
  *
- * and an array is a frame in state ELEMENTS. Each step reads one scalar, varint or length, which is
- * either whole in the span or collected in the stash; so whatever cuts the input, the states and
- * the events are the same. Bounds are checked before bytes are: what cannot fit is bad at once,
- * even when it hasn't arrived. */
+ * and is closed when no field, or no tag, is left; an array is a frame in state ELEMENTS. Each step
+ * reads one scalar, varint or length, which is either whole in the span or collected in the stash;
+ * so whatever cuts the input, the states and the events are the same. Bounds are checked before
+ * bytes are: what cannot fit is bad at once, even when it hasn't arrived. */
 #include "codec/walk.h"
 
 #include <string.h>
@@ -20,6 +19,9 @@ _Static_assert(SCHEMA_DEPTH <= WALK_DEPTH_MAX, "a message nests deeper than the 
 #define STRING_BYTES_MAX 0x7fff
 #define LIKELY(x)        __builtin_expect(!!(x), 1)
 
+_Static_assert(WIRE_BOOL == 0 && WIRE_INT64 == 6, "the wires up to WIRE_INT64 are integers");
+_Static_assert(-1 >> 1 == -1, "shifting right keeps the sign");
+
 enum state {
     STATE_FIELDS,
     STATE_TAG_COUNT,
@@ -27,7 +29,6 @@ enum state {
     STATE_TAG_SIZE,
     STATE_TAG_VALUE,
     STATE_TAG_CLOSE,
-    STATE_CLOSE,
     STATE_ELEMENTS,
 };
 
@@ -43,6 +44,7 @@ static enum walk_event bad(struct walk *w, const char *why)
     w->why = why;
     w->last = WALK_BAD;
     w->skip = 0;
+    w->p_limit = w->p;
     return WALK_BAD;
 }
 
@@ -52,12 +54,13 @@ static enum walk_event stopped(const struct walk *w)
     return w->last ? (enum walk_event)w->last : WALK_MORE;
 }
 
-/* After the span, the bound or the stash has changed: how far the fast path may read. */
+/* After the span, the bound, the stash or the skip has changed: how far the fast path may read.
+ * Not at all while a scalar lies half in the stash or a blob is to be skipped. */
 static void limit_set(struct walk *w)
 {
     uint64_t left = w->bound - w->offset;
 
-    if (w->stash_len > 0)
+    if (w->stash_len > 0 || w->skip > 0)
         w->p_limit = w->p;
     else if (left < (uint64_t)(w->p_end - w->p))
         w->p_limit = w->p + left;
@@ -227,6 +230,7 @@ static enum walk_event read_blob(struct walk *w, enum wire wire, bool nullable)
     w->blob_off = w->offset;
     w->blob_len = w->null ? 0 : (uint64_t)len;
     w->skip = w->blob_len;
+    limit_set(w);
     return WALK_BLOB;
 }
 
@@ -328,6 +332,21 @@ static void bound_set(struct walk *w, uint64_t bound)
     limit_set(w);
 }
 
+static enum walk_event finish(struct walk *w)
+{
+    if (w->offset != w->bound)
+        return bad(w, "bytes are left over");
+    w->last = WALK_DONE;
+    w->p_limit = w->p;
+    return WALK_DONE;
+}
+
+/* The struct has all its fields and tags. */
+static enum walk_event close_struct(struct walk *w)
+{
+    return w->depth == 0 ? finish(w) : pop(w, WALK_STRUCT_OUT);
+}
+
 static bool read_tag_count(struct walk *w, struct walk_frame *f)
 {
     uint32_t v;
@@ -348,10 +367,6 @@ static bool read_tag_number(struct walk *w, struct walk_frame *f)
 {
     uint32_t v;
 
-    if (f->left == 0) {
-        f->state = STATE_CLOSE;
-        return true;
-    }
     if (!take_varint(w, &v))
         return false;
     if (v > INT32_MAX || (int32_t)v <= f->last_tag) {
@@ -388,6 +403,7 @@ static enum walk_event read_tag_size(struct walk *w, struct walk_frame *f)
     w->blob_off = w->offset;
     w->blob_len = size;
     w->skip = size;
+    limit_set(w);
     w->unknown_tags++;
     return WALK_UNKNOWN_TAG;
 }
@@ -406,12 +422,14 @@ static enum walk_event read_tag_value(struct walk *w, struct walk_frame *f)
     return event;
 }
 
-static enum walk_event finish(struct walk *w)
+static enum walk_event read_field(struct walk *w, struct walk_frame *f)
 {
-    if (w->offset != w->bound)
-        return bad(w, "bytes are left over");
-    w->last = WALK_DONE;
-    return WALK_DONE;
+    const struct step *step = &f->shape->steps[f->next];
+    enum walk_event event = read_value(w, step, (enum wire)step->wire, PLACE_INLINE);
+
+    if (event != WALK_MORE)
+        f->next++;
+    return event;
 }
 
 static enum walk_event read_element(struct walk *w, struct walk_frame *f)
@@ -426,8 +444,8 @@ static enum walk_event read_element(struct walk *w, struct walk_frame *f)
     return event;
 }
 
-/* Passes over the blob that the last event was about; true when it is behind us. */
-static bool skip_blob(struct walk *w)
+/* Passes over the blob that the last event was about. */
+static void skip_blob(struct walk *w)
 {
     uint64_t n = (uint64_t)(w->p_end - w->p);
 
@@ -436,7 +454,7 @@ static bool skip_blob(struct walk *w)
     w->p += n;
     w->offset += n;
     w->skip -= n;
-    return w->skip == 0;
+    limit_set(w);
 }
 
 void walk_start(struct walk *w, const struct message *msg, int version, uint64_t body_len)
@@ -480,10 +498,14 @@ void walk_feed(struct walk *w, const uint8_t *p, size_t n)
     limit_set(w);
 }
 
-enum walk_event walk_next(struct walk *w)
+/* Whatever is not an integer in the middle of a span. */
+__attribute__((noinline)) static enum walk_event next_slow(struct walk *w)
 {
-    if (w->skip > 0 && !skip_blob(w))
-        return WALK_MORE;
+    if (w->skip > 0) {
+        skip_blob(w);
+        if (w->skip > 0)
+            return WALK_MORE;
+    }
     while (!w->last) {
         struct walk_frame *f = &w->stack[w->depth];
         enum walk_event event = WALK_MORE;
@@ -491,21 +513,22 @@ enum walk_event walk_next(struct walk *w)
 
         switch ((enum state)f->state) {
         case STATE_FIELDS:
-            if (LIKELY(f->next < f->shape->nsteps)) {
-                const struct step *step = &f->shape->steps[f->next];
-                event = read_value(w, step, (enum wire)step->wire, PLACE_INLINE);
-                if (event != WALK_MORE)
-                    f->next++;
-                return event;
-            }
-            f->state = f->shape->flexible ? STATE_TAG_COUNT : STATE_CLOSE;
+            if (f->next < f->shape->nsteps)
+                return read_field(w, f);
+            if (!f->shape->flexible)
+                return close_struct(w);
+            f->state = STATE_TAG_COUNT;
+            /* fall through */
+        case STATE_TAG_COUNT:
+            moved = read_tag_count(w, f);
+            if (moved && f->left == 0)
+                return close_struct(w);
             break;
         case STATE_ELEMENTS:
             return read_element(w, f);
-        case STATE_TAG_COUNT:
-            moved = read_tag_count(w, f);
-            break;
         case STATE_TAG_NUMBER:
+            if (f->left == 0)
+                return close_struct(w);
             moved = read_tag_number(w, f);
             break;
         case STATE_TAG_SIZE:
@@ -522,13 +545,54 @@ enum walk_event walk_next(struct walk *w)
             f->state = STATE_TAG_NUMBER;
             bound_set(w, f->end);
             break;
-        case STATE_CLOSE:
-            return w->depth == 0 ? finish(w) : pop(w, WALK_STRUCT_OUT);
         }
         if (!moved)
             return stopped(w);
     }
     return (enum walk_event)w->last;
+}
+
+/* An integer of up to eight bytes at once: read eight, shift the others out, which also extends the
+ * sign. */
+static inline enum walk_event take_integer(struct walk *w, const struct step *step, unsigned wire)
+{
+    static const uint64_t mask[] = {
+        [WIRE_BOOL] = UINT64_MAX,   [WIRE_INT8] = UINT64_MAX,  [WIRE_INT16] = UINT64_MAX,
+        [WIRE_UINT16] = UINT16_MAX, [WIRE_INT32] = UINT64_MAX, [WIRE_UINT32] = UINT32_MAX,
+        [WIRE_INT64] = UINT64_MAX,
+    };
+    unsigned n = step->min_bytes;
+    int64_t v = (int64_t)read_u64(w->p) >> (64 - 8 * n);
+
+    w->field = step->field;
+    w->null = false;
+    w->value = wire == WIRE_BOOL ? v != 0 : (int64_t)((uint64_t)v & mask[wire]);
+    w->p += n;
+    w->offset += n;
+    return WALK_SCALAR;
+}
+
+/* Most events are integer fields with more bytes behind them: for those, no more than this. */
+enum walk_event walk_next(struct walk *w)
+{
+    struct walk_frame *f = &w->stack[w->depth];
+
+    if (LIKELY((size_t)(w->p_limit - w->p) >= sizeof(uint64_t))) {
+        if (f->state == STATE_FIELDS && f->next < f->shape->nsteps) {
+            const struct step *step = &f->shape->steps[f->next];
+            if (step->wire <= WIRE_INT64) {
+                f->next++;
+                return take_integer(w, step, step->wire);
+            }
+        } else if (f->state == STATE_ELEMENTS && f->left > 0) {
+            const struct step *step = f->step;
+            if (step->element <= WIRE_INT64) {
+                f->left--;
+                return take_integer(w, step, step->element);
+            }
+        }
+    }
+    return next_slow(w);
 }
 
 unsigned walk_depth(const struct walk *w)

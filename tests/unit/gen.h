@@ -257,6 +257,8 @@ static inline void gen_put_scalar(struct gen *g, const struct gen_token *t)
 {
     switch (t->field->type) {
     case TYPE_BOOL:
+        gen_put(g, t->value ? t->seed | 1 : 0); /* any byte but 0 is true */
+        break;
     case TYPE_INT8:
         gen_put_be(g, (uint64_t)t->value, 1);
         break;

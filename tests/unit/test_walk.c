@@ -290,6 +290,77 @@ static void lengths_and_nulls(void **state)
            "more elements than the bytes that remain");
 }
 
+static void nulls_of_strings_and_records(void **state)
+{
+    const struct message *produce = schema_find(0, true), *heartbeat = schema_find(68, true);
+
+    (void)state;
+    /* transactional id, acks, timeout, topics */
+    expect(produce, 3, "ffff 0001 00000000 00000000", NULL);
+    expect(produce, 3, "fffe 0001 00000000 00000000", "a negative length");
+    expect(produce, 3, "8000 0001 00000000 00000000", "a negative length");
+    expect(produce, 3, "ffff 0001 00000000 ffffffff", "null where null is not legal");
+    expect(produce, 3, "ffff 0001 00000000 00000001 0000 00000001 00000000 ffffffff", NULL);
+    expect(produce, 3, "ffff 0001 00000000 00000001 0000 00000001 00000000 fffffffe",
+           "a negative length");
+    /* an array may be null where its elements may not: subscribed topic names */
+    expect(heartbeat, 0, "0267 026d 00000001 00 00 00000000 00 00 00 00", NULL);
+    expect(heartbeat, 0, "0267 026d 00000001 00 00 00000000 02 0261 00 00 00", NULL);
+    expect(heartbeat, 0, "0267 026d 00000001 00 00 00000000 02 00 00 00 00",
+           "null where null is not legal");
+}
+
+static void offsets_of_mistakes(void **state)
+{
+    static const struct {
+        const char *hex;
+        uint64_t offset;
+    } cases[] = {
+        {"80", 0},
+        {"8000 00 00 00 00", 0}, /* the varint itself */
+        {"02 8000 00 00 00", 1},
+        {"02 80", 1},
+        {"02 06 61 00 00 00", 2}, /* behind the length */
+        {"05 00 00", 1},
+        {"01 00 00 00 01 05 09", 7},
+        {"01 00 00 00 00 00", 5},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (size_t piece = 1; piece < 10; piece++) {
+            uint8_t bytes[32];
+            struct walk w;
+            size_t n = unhex(cases[i].hex, bytes, sizeof bytes);
+            assert_int_equal(walk_all(&w, metadata_request, 9, bytes, n, n, piece), WALK_BAD);
+            assert_int_equal(w.offset, cases[i].offset);
+        }
+    }
+}
+
+/* Asking again without feeding neither moves nor breaks the walk. */
+static void more_is_more(void **state)
+{
+    uint8_t bytes[] = {0, 0, 0, 1, 0, 3, 'a', 'b', 'c'};
+    struct walk w;
+
+    (void)state;
+    walk_start(&w, metadata_request, 1, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        for (int k = 0; k < 3; k++) {
+            enum walk_event e;
+            while ((e = walk_next(&w)) != WALK_MORE)
+                assert_true(e != WALK_BAD && e != WALK_DONE);
+            assert_int_equal(w.offset, i);
+        }
+        walk_feed(&w, &bytes[i], 1);
+    }
+    assert_int_equal(walk_next(&w), WALK_STRUCT_OUT);
+    assert_int_equal(walk_next(&w), WALK_ARRAY_OUT);
+    assert_int_equal(walk_depth(&w), 0);
+    assert_int_equal(walk_next(&w), WALK_DONE);
+}
+
 static void varints(void **state)
 {
     (void)state;
@@ -365,6 +436,28 @@ static void tags(void **state)
            "a varint is overlong or above 32 bits");
     expect(create_response, 5, TOPIC("01", "ffffffff0f 00"), "a tag above 31 bits");
     expect(create_response, 5, TOPIC("01", "ffffffff07 00"), NULL);
+}
+
+/* A tag that lies says nothing of its value, and unknown ones are counted. */
+static void tags_that_lie_say_nothing(void **state)
+{
+    uint8_t bytes[64];
+    struct walk w;
+    enum walk_event e;
+    unsigned events = 0;
+    size_t n = unhex(TOPIC("01", "00 03 0007 00"), bytes, sizeof bytes);
+
+    (void)state;
+    walk_start(&w, create_response, 5, n);
+    walk_feed(&w, bytes, n);
+    while ((e = walk_next(&w)) != WALK_BAD) {
+        assert_false(e == WALK_SCALAR && w.field->tag >= 0);
+        events++;
+    }
+    assert_true(events > 5);
+    n = unhex(TOPIC("02", "05 01 aa 07 00"), bytes, sizeof bytes);
+    assert_int_equal(walk_all(&w, create_response, 5, bytes, n, n, SIZE_MAX), WALK_DONE);
+    assert_int_equal(w.unknown_tags, 2);
 }
 
 /* Fetch v12 answers: a partition with tag 0 (epoch, endOffset), behind it records. */
@@ -556,10 +649,14 @@ int main(void)
         cmocka_unit_test(every_truncation_is_bad),
         cmocka_unit_test(left_over_bytes_are_bad),
         cmocka_unit_test(lengths_and_nulls),
+        cmocka_unit_test(nulls_of_strings_and_records),
+        cmocka_unit_test(offsets_of_mistakes),
+        cmocka_unit_test(more_is_more),
         cmocka_unit_test(varints),
         cmocka_unit_test(strings_at_the_limit),
         cmocka_unit_test(bools),
         cmocka_unit_test(tags),
+        cmocka_unit_test(tags_that_lie_say_nothing),
         cmocka_unit_test(structs_in_tags),
         cmocka_unit_test(tags_of_another_version),
         cmocka_unit_test(nullable_structs),
