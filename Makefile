@@ -36,7 +36,7 @@ LDFLAGS  += $(filter -fsanitize=address% -fsanitize=thread,$(CFLAGS_$(VARIANT)))
 LDLIBS   += $(shell pkg-config --libs $(PKGS))
 
 DIRS := base codec config auth audit proxy control
-SRCS := $(filter-out codec/mkschema.c,$(wildcard $(DIRS:%=%/*.c)))
+SRCS := $(filter-out codec/mkschema%,$(wildcard $(DIRS:%=%/*.c)))
 OBJS := $(SRCS:%.c=$(B)/%.o) $(B)/gen/codec/tables.o
 LIB  := $(B)/libsluice.a
 UNIT := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/test_*.c))
@@ -46,9 +46,9 @@ all: $(B)/sluice
 # --- the schema compiler runs first: codec/schema/*.kafka -> const tables and field names
 SCHEMAS := $(wildcard codec/schema/*.kafka)
 GEN     := $(B)/gen/codec/names.h $(B)/gen/codec/tables.c
-$(B)/mkschema: codec/mkschema.c
+$(B)/mkschema: codec/mkschema.c codec/mkschema_out.c codec/mkschema.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O1 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $<
+	$(CC) -std=c11 -O1 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $(filter %.c,$^)
 $(B)/gen/.stamp: $(B)/mkschema $(SCHEMAS)
 	@mkdir -p $(B)/gen/codec
 	$(B)/mkschema -o $(B)/gen/codec $(SCHEMAS)
