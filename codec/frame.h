@@ -24,8 +24,7 @@ struct request_head {
  * ERR_MALFORMED: negative or 0. ERR_LIMIT: above max_bytes; *len is set then too. */
 int frame_length(const struct buf *b, size_t max_bytes, uint32_t *len) SL_MUST;
 /* Key, version, correlation id only: what is needed before a body may be looked at (8 bytes); the
- * rest of *h is zero. ERR_AGAIN: b doesn't hold them yet. ERR_MALFORMED: len has no room for them.
- */
+ * rest of *h is zero. ERR_AGAIN: b doesn't hold them yet. ERR_MALFORMED: len has no room. */
 int frame_peek(const struct buf *b, size_t off, size_t len, struct request_head *h) SL_MUST;
 /* The whole request header at [off, off+len), which b must hold; header tags must be well-formed
  * and are dropped. ERR_VERSION when the schema does not have the API or version, ERR_MALFORMED
@@ -38,9 +37,8 @@ int frame_request_head(const struct buf *b, size_t off, size_t len, struct reque
 int frame_response_head(const struct buf *b, size_t off, size_t len, int api, int version,
                         int32_t *correlation, size_t *body_off, const char **why) SL_MUST;
 /* Writes length + header; body_len bytes must follow. ERR_VERSION for an API that the schema does
- * not have, ERR_LIMIT when the frame or the client id (FRAME_CLIENT_ID_MAX) gets too
- * long or out is full;
- * out is then unchanged. client_id may be NULL. */
+ * not have, ERR_LIMIT when the frame or the client id (FRAME_CLIENT_ID_MAX) gets too long or out is
+ * full; out is then unchanged. client_id may be NULL. */
 int frame_put_request(struct buf *out, int api, int version, int32_t correlation,
                       const char *client_id, size_t body_len) SL_MUST;
 int frame_put_response(struct buf *out, int api, int version, int32_t correlation,
