@@ -141,6 +141,7 @@ static bool expire_unsent(struct upstream *u, uint64_t now_us)
     if (!call)
         return false;
     list_unlink(&u->unsent, &u->unsent_end, call);
+    buf_release(&call->body);
     call_leave(u, call);
     call->events->failed(call, ERR_TIMEOUT, false);
     return true;

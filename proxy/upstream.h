@@ -45,7 +45,8 @@ struct upstream_call {
     int16_t api, version;
     bool stream;        /* answers go through data */
     bool no_answer;     /* acks=0: finished (answer with frame NULL) once handed to the kernel */
-    struct buf body;    /* encoded request body; emptied by sending */
+    struct buf body;    /* encoded request body; emptied by sending, and by every end of the call
+                           but upstream_cancel */
     const char *client_id; /* for the header; must live until the call is finished; may be NULL */
     uint64_t deadline_us;  /* monotonic; 0: request_timeout_ms from now */
     /* private */

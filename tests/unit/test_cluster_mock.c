@@ -212,8 +212,7 @@ static void coordinator_errors(void **state)
 {
     struct bed *b = *state;
     run_until(b, ready);
-    rd_kafka_mock_push_request_errors(b->mock, 10, 2,
-                                      RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+    rd_kafka_mock_push_request_errors(b->mock, 10, 2, RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
                                       RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE);
     cluster_wait_init(&b->wait, waited, b);
     cluster_find_coordinator(b->cluster, COORDINATOR_GROUP, "g", 1, &b->wait, 5000000);

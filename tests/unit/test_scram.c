@@ -50,8 +50,8 @@ static void sha_256(void **state)
     struct exchange x;
     begin(&x, SCRAM_SHA_256);
     assert_int_equal(answer(&x, FIRST, NULL), OK);
-    assert_string_equal(x.out, "c=biws,r=" NONCE MORE
-                               ",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+    assert_string_equal(x.out,
+                        "c=biws,r=" NONCE MORE ",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
     assert_int_equal(verify(&x, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="), OK);
     assert_int_equal(x.s.state, SCRAM_DONE);
 }
@@ -156,9 +156,8 @@ static void nul_and_size(void **state)
     struct exchange x;
     static const char nul[] = FIRST ",x=\0y";
     begin(&x, SCRAM_SHA_256);
-    assert_int_equal(
-        scram_final(&x.s, "pencil", NULL, nul, sizeof(nul) - 1, x.out, &x.len, &x.why),
-        ERR_MALFORMED);
+    assert_int_equal(scram_final(&x.s, "pencil", NULL, nul, sizeof(nul) - 1, x.out, &x.len, &x.why),
+                     ERR_MALFORMED);
     char big[2000];
     memset(big, 'a', sizeof(big));
     memcpy(big, FIRST ",x=", sizeof(FIRST ",x=") - 1);
@@ -172,8 +171,7 @@ static void names_and_passwords(void **state)
 {
     (void)state;
     struct exchange x;
-    assert_int_equal(
-        scram_first(&x.s, SCRAM_SHA_256, "a=b,c", NONCE, x.out, &x.len, &x.why), OK);
+    assert_int_equal(scram_first(&x.s, SCRAM_SHA_256, "a=b,c", NONCE, x.out, &x.len, &x.why), OK);
     x.out[x.len] = 0;
     assert_string_equal(x.out, "n,,n=a=3Db=2Cc,r=" NONCE);
     assert_int_equal(answer(&x, FIRST, NULL), OK);
@@ -192,9 +190,9 @@ static void names_and_passwords(void **state)
     assert_true(x.len <= SCRAM_MESSAGE_MAX);
 
     begin(&x, SCRAM_SHA_256);
-    assert_int_equal(scram_final(&x.s, "p\303\244ncil", NULL, FIRST, sizeof(FIRST) - 1, x.out,
-                                 &x.len, &x.why),
-                     ERR_CONFIG);
+    assert_int_equal(
+        scram_final(&x.s, "p\303\244ncil", NULL, FIRST, sizeof(FIRST) - 1, x.out, &x.len, &x.why),
+        ERR_CONFIG);
 }
 
 static void nonces_differ(void **state)
