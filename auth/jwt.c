@@ -251,13 +251,12 @@ static enum jwt_verdict signature_check(const struct token *t)
     return good == 1 ? JWT_OK : JWT_SIGNATURE;
 }
 
-static enum jwt_verdict veto_ask(const struct token *t, const struct issuer_config *c)
+static enum jwt_verdict veto_ask(const struct token *t, const struct issuer_config *c,
+                                 int64_t expires)
 {
-    int64_t exp = json_integer_value(json_object_get(t->claims, "exp"));
-
     if (!c->second_opinion || !t->alg->veto || !t->plain_jwt)
         return JWT_OK;
-    switch (jwt_veto(t->text, t->len, t->key->pkey, t->alg->name, c->issuer, exp)) {
+    switch (jwt_veto(t->text, t->len, t->key->pkey, t->alg->name, c->issuer, expires)) {
     case OK:
         return JWT_OK;
     case ERR_NOMEM:
@@ -314,9 +313,9 @@ static enum jwt_verdict token_check(struct token *t, const struct keyring *keys,
     if (v == JWT_OK)
         v = signature_check(t);
     if (v == JWT_OK)
-        v = veto_ask(t, c);
-    if (v == JWT_OK)
         v = jwt_claims_read(t->claims, c, out);
+    if (v == JWT_OK)
+        v = veto_ask(t, c, out->expires);
     if (v == JWT_OK && use)
         v = jwt_times_check(t->claims, c, now_s);
     if (v == JWT_OK && use)

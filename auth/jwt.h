@@ -35,7 +35,7 @@ const char *jwt_verdict_name(enum jwt_verdict v);
 bool jwt_verdict_retriable(enum jwt_verdict v);
 
 /* The order: split; header and claims; issuer; algorithm; type; key; signature (this alone grants);
- * libjwt's veto; claims; binding. No claim but iss is looked at before the signature holds.
+ * claims; libjwt's veto; times; binding. No claim but iss is looked at before the signature holds.
  * thumbprint: of the TLS client certificate, NULL without one. On anything but JWT_OK *out is
  * cleared, but for issuer (when known) so that an unknown kid can be fetched; its former content
  * is overwritten, so clear it first where it holds something. */
