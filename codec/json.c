@@ -353,7 +353,7 @@ static void print_scalar(FILE *out, const char *key, const json_t *v)
     char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
     for (const char *c = text; c && *c; c++) {
         if (*c == 0x7f)
-            fputs("\\u007f", out);
+            fputs("\\u007F", out);
         else
             fputc(*c, out);
     }
@@ -371,13 +371,18 @@ struct print_level {
     const json_t *value;
     const char *key; /* of an object's next member */
     size_t index;
+    bool begun; /* the line of the first member is begun, by a list's dash */
 };
 
-static void print_key(FILE *out, unsigned depth, const char *key, bool item)
+/* What stands in front of a value: indentation, a list's dash, a member's name. */
+static void print_lead(FILE *out, struct print_level *l, unsigned depth, const char *key)
 {
-    fprintf(out, "%*s%s", (int)(2 * depth), "", item ? "- " : "");
-    if (key)
-        fprintf(out, "%s:", key);
+    if (!l->begun)
+        fprintf(out, "%*s", (int)(2 * depth), "");
+    l->begun = false;
+    fputs(json_is_array(l->value) ? "-" : key, out);
+    if (!json_is_array(l->value))
+        fputc(':', out);
 }
 
 /* The next member of what is open, or NULL. *key is NULL for an array's. */
@@ -431,15 +436,17 @@ void json_print_text(FILE *out, const json_t *value)
             depth--;
             continue;
         }
-        print_key(out, depth - 1, key, json_is_array(l->value));
+        print_lead(out, l, depth - 1, key);
         if (!json_is_array(v) && !json_is_object(v)) {
-            fputs(key ? " " : "", out);
+            fputc(' ', out);
             print_scalar(out, key, v);
-        } else if (is_empty(v) || depth == PRINT_DEPTH_MAX) {
-            fputs(is_empty(v) ? (json_is_array(v) ? " []\n" : " {}\n") : " ...\n", out);
+        } else if (is_empty(v)) {
+            fputs(json_is_array(v) ? " []\n" : " {}\n", out);
+        } else if (depth == PRINT_DEPTH_MAX) {
+            fputs(" ...\n", out);
         } else {
-            fputc('\n', out);
-            open[depth++] = (struct print_level){.value = v, .key = first_key(v)};
+            fputc(key ? '\n' : ' ', out);
+            open[depth++] = (struct print_level){.value = v, .key = first_key(v), .begun = !key};
         }
     }
 }

@@ -2,12 +2,15 @@
 #ifndef CODEC_NODE_H
 #define CODEC_NODE_H
 
+#include <stdalign.h>
+
 #include "codec/msg.h"
 
-/* Why an allocation of n bytes from the arena failed: its bound, or memory. */
+/* Why an allocation of n bytes from the arena failed: its bound (alignment counts), or memory. */
 static inline int arena_error(const struct arena *a, size_t n)
 {
-    return n > a->limit_bytes - a->used_bytes ? ERR_LIMIT : ERR_NOMEM;
+    size_t room = a->limit_bytes - a->used_bytes;
+    return n > room || room - n < alignof(max_align_t) ? ERR_LIMIT : ERR_NOMEM;
 }
 
 static inline void node_append(struct node *parent, struct node *n)
