@@ -114,18 +114,21 @@ void probe_brokers(struct cluster *c)
 
 struct broker *probe_pick(struct cluster *c)
 {
-    struct broker *seed = NULL;
+    struct broker *best = NULL;
+    unsigned at = 0;
     for (unsigned i = 0; i < c->nbrokers; i++) {
         struct broker *b = c->brokers[(c->turn + i) % c->nbrokers];
         if (!b->listed || !b->probe || !b->probed)
             continue;
-        if (b->id >= 0) {
-            c->turn = (c->turn + i + 1) % c->nbrokers;
-            return b;
+        /* The first in turn; a seed only when there is nothing else. */
+        if (!best || (best->id < 0 && b->id >= 0)) {
+            best = b;
+            at = i;
         }
-        seed = b;
     }
-    return seed;
+    if (best)
+        c->turn = (c->turn + at + 1) % c->nbrokers;
+    return best;
 }
 
 /* --- versions */
