@@ -1,11 +1,10 @@
 # sluice: one way to do each thing. `make help` lists them.
 
-# Which build: release (default), asan, tsan, fuzz. Each has a tree of its own.
+# Which build: release (default), asan, tsan, fuzz, clang. Each has a tree of its own.
 VARIANT ?= release
 B       ?= build/$(VARIANT)
-CC      ?= gcc
 ifeq ($(origin CC),default)
-CC      := gcc
+CC      := $(if $(filter clang fuzz,$(VARIANT)),clang-14,gcc)
 endif
 PREFIX  ?= /usr/local
 
@@ -21,10 +20,12 @@ endif
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
                   -fno-omit-frame-pointer -DSLUICE_TEST=1
+# What the second compiler has to say; nothing runs it.
+CFLAGS_clang   := $(CFLAGS_release)
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -DSLUICE_TEST=1
 CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=all -fno-omit-frame-pointer -DSLUICE_TEST=1
-ifneq ($(VARIANT),release)
+ifneq ($(filter-out release clang,$(VARIANT)),)
 # -Wnull-dereference reports false positives in instrumented code.
 WARN := $(filter-out -Wnull-dereference,$(WARN))
 endif
@@ -124,9 +125,29 @@ $(B)/conform: tests/conformance/conform.c $(LIB)
 conformance: $(B)/conform
 	scripts/conformance.sh $<
 
+# --- tests: `make check` is all of it, `make test` the quick loop
+check:
+	scripts/check.sh
+test:
+	scripts/check.sh install build unit embedded
+
+install: $(B)/sluice
+	install -D -m 0755 $(B)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+
+help:
+	@echo 'make            build the gate (build/release/sluice)'
+	@echo 'make demo       the whole story on an embedded cluster'
+	@echo 'make check      install, build, lint, and every test'
+	@echo 'make test       the quick loop: units and the embedded cluster'
+	@echo 'make fuzz       every fuzz target, FUZZ_SECONDS=60 each'
+	@echo 'make bench      side by side with HAProxy'
+	@echo 'make install    PREFIX=/usr/local'
+
 -include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d
 
 clean:
 	rm -rf build
-.PHONY: all lib unit clean demo demo-tools fuzz fuzz-targets conformance
+bench:
+	scripts/bench.sh
+.PHONY: all lib unit clean check test install help bench demo demo-tools fuzz fuzz-targets conformance
 .DELETE_ON_ERROR:

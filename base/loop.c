@@ -175,7 +175,7 @@ void loop_cancel(struct loop_task *t)
 
 /* Tasks posted while these run belong to the next turn, so two that post each other cannot keep
  * the loop from its descriptors. */
-static void run_tasks(struct loop *l)
+void loop_run_posted(struct loop *l)
 {
     if (!l->posted)
         return;
@@ -201,7 +201,7 @@ int loop_run(struct loop *l)
         if (event_base_loop(l->base, flags) < 0)
             err = ERR_IO;
         else
-            run_tasks(l);
+            loop_run_posted(l);
     }
     l->now_us = 0;
     atomic_store_explicit(&l->stopping, false, memory_order_release);

@@ -65,5 +65,7 @@ struct loop_task {
 void loop_task_init(struct loop_task *t, loop_fn *fn, void *arg);
 void loop_post(struct loop *l, struct loop_task *t);
 void loop_cancel(struct loop_task *t);
+/* Runs what is posted now: for whoever takes things down after the loop has ended. */
+void loop_run_posted(struct loop *l);
 
 #endif

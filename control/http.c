@@ -192,7 +192,7 @@ static SSL_CTX *tls_new(const struct config *c, char *err, size_t err_bytes)
                 return tls;
         }
     }
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
     snprintf(err, err_bytes, "control.tls: %s: %s", what, reason ? reason : "cannot be used");
     ERR_clear_error();
     SSL_CTX_free(tls);

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "proxy/cleanup.h"
 
 /* What a request's tree and answer may take: a fixed part and so much for each byte of the frame,
  * since the smallest array element is one byte and a node of the tree some sixty. */
@@ -90,10 +91,62 @@ static int decode_request(struct exchange *ex)
     return rc;
 }
 
+/* Right after a login the map may not have told of the granted topics yet: ids could not be
+ * resolved, absent topics not be told from new ones. Asked once for each topic of the session. */
+static bool topics_known(struct session *s)
+{
+    for (unsigned i = 0; i < s->grants.count && !s->topics_known; i++) {
+        const struct grant *g = s->grants.at[i];
+        for (size_t t = 0; t < g->ntopics; t++) {
+            const struct topic_info *info =
+                cluster_topic(s->gate->cluster, g->topics[t], strlen(g->topics[t]));
+            if (!info || !info->known)
+                return false;
+        }
+    }
+    s->topics_known = true;
+    return true;
+}
+
+static void decide(struct exchange *ex);
+
+static void on_map(void *arg, int result)
+{
+    struct exchange *ex = arg;
+
+    (void)result;
+    ex->waiting = false;
+    ex->map_waited = true;
+    decide(ex);
+}
+
+static void decide(struct exchange *ex)
+{
+    struct session *s = ex->s;
+    int rc;
+
+    if (!audit_ok(s->gate->audit)) {
+        session_close(s, "the audit trail cannot be written", false);
+        return;
+    }
+    if (ex->rule->topic_ops && !ex->map_waited && !topics_known(s)) {
+        ex->waiting = true;
+        cluster_wait_init(&ex->wait, on_map, ex);
+        cluster_wait_topics(s->gate->cluster, &ex->wait, REFRESH_TIMEOUT_US);
+        return;
+    }
+    rc = policy_decide(ex);
+    if (rc == OK && ex->rule->route == ROUTE_FETCH)
+        fetch_start(ex);
+    else if (rc == OK)
+        route_start(ex);
+    else if (rc != ERR_DENIED)
+        session_close(s, "out of memory", false);
+}
+
 void exchange_start(struct session *s, struct buf *frame, const struct request_head *head)
 {
     struct exchange *ex;
-    int rc;
 
     keep_client_id(s, head);
     ex = exchange_new(s, frame, head);
@@ -115,17 +168,7 @@ void exchange_start(struct session *s, struct buf *frame, const struct request_h
         local_answer(ex);
         return;
     }
-    if (!audit_ok(s->gate->audit)) {
-        session_close(s, "the audit trail cannot be written", false);
-        return;
-    }
-    rc = policy_decide(ex);
-    if (rc == OK && ex->rule->route == ROUTE_FETCH)
-        fetch_start(ex);
-    else if (rc == OK)
-        route_start(ex);
-    else if (rc != ERR_DENIED)
-        session_close(s, "out of memory", false);
+    decide(ex);
 }
 
 /* --- answers */
@@ -234,6 +277,9 @@ static int add_refused(struct exchange *ex)
 static void finish_with_refused(struct exchange *ex)
 {
     int rc = rewrite_reply(ex);
+
+    if (ex->parts)
+        memberships_note(ex);
 
     if (rc == OK)
         rc = add_refused(ex);

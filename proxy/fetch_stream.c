@@ -68,7 +68,7 @@ int stream_head(const struct buf *in, int version, struct answer_head *h)
         return ERR_AGAIN; /* no answer worth streaming is that short */
     buf_copy_out(in, 0, b, sizeof(b));
     h->throttle_ms = (int32_t)be32(b);
-    h->error = version >= 7 ? (int16_t)(b[4] << 8 | b[5]) : 0;
+    h->error = version >= 7 ? (int16_t)((unsigned)b[4] << 8 | b[5]) : (int16_t)0;
     h->count_off = off;
     if (!flexible(version)) {
         h->topics = be32(b + off);

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "proxy/cleanup.h"
 #include "proxy/exchange.h"
 #include "proxy/session.h"
 #include "proxy/worker.h"
@@ -77,16 +78,22 @@ struct gate *gate_new(const struct gate_parts *p)
     g->index = p->index;
     g->ring = audit_ring_new(p->audit);
     g->grants = grant_table_new(p->config);
-    g->cluster = cluster_new(p->loop, p->config, p->upstream_tls, p->resolver);
     g->tick = loop_timer_new(p->loop, on_tick, g);
-    if (!g->ring || !g->grants || !g->cluster || !g->tick ||
-        loop_timer_set(g->tick, GATE_TICK_MS * 1000) != OK) {
+    if (!g->ring || !g->grants || !g->tick) {
         gate_free(g);
         return NULL;
     }
-    if (loop_on_clock_jump(p->loop, on_clock_jump, g) != OK)
-        log_warn("gate", "no notice of clock jumps: they are noticed within ten seconds");
     return g;
+}
+
+int gate_start(struct gate *g, struct tls_context *upstream_tls, struct resolver *resolver)
+{
+    g->cluster = cluster_new(g->loop, g->config, upstream_tls, resolver);
+    if (!g->cluster)
+        return ERR_NOMEM;
+    if (loop_on_clock_jump(g->loop, on_clock_jump, g) != OK)
+        log_warn("gate", "no notice of clock jumps: they are noticed within ten seconds");
+    return loop_timer_set(g->tick, GATE_TICK_MS * 1000);
 }
 
 void gate_free(struct gate *g)
@@ -95,6 +102,8 @@ void gate_free(struct gate *g)
         return;
     while (g->first)
         session_close(g->first, "shutdown", false);
+    loop_run_posted(g->loop); /* sessions free themselves at the end of the turn */
+    cleanup_release(g);
     if (g->cluster)
         cluster_free(g->cluster);
     if (g->grants)
@@ -109,9 +118,11 @@ void gate_free(struct gate *g)
     sl_free(g);
 }
 
-void gate_accept(struct gate *g, int fd, const struct sockaddr_storage *peer)
+void gate_accept(void *gate, int fd, const struct sockaddr_storage *peer)
 {
-    if (g->draining) {
+    struct gate *g = gate;
+
+    if (g->draining || !g->cluster) {
         close(fd);
         worker_session_ended(g->worker, peer);
         return;
@@ -127,7 +138,7 @@ bool gate_ready(const struct gate *g, const char **why)
         *why = "no issuer's keys are there yet";
     else if (!g->grants_loaded)
         *why = "the grants are not there yet";
-    else if (!cluster_ready(g->cluster))
+    else if (!g->cluster || !cluster_ready(g->cluster))
         *why = "no broker has answered yet";
     else
         return true;
@@ -150,6 +161,7 @@ unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *a
             continue;
         change_ack_bar(ack, g->grants, &s->id);
         session_close(s, "revoked", true);
+        cleanup_start(g, s);
         closed++;
     }
     change_ack_done(ack, rc, closed);

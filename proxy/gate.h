@@ -20,6 +20,7 @@
 #include "proxy/principals.h"
 #include "proxy/transport.h"
 
+struct cleanup;
 struct session;
 struct worker;
 
@@ -47,6 +48,8 @@ struct gate {
     struct principals *principals; /* connections a principal, process-wide */
     struct session *first;
     unsigned nsessions;
+    struct cleanup *cleanups;     /* behind ended grants */
+    unsigned ncleanups;
     unsigned index;               /* of the worker */
     bool grants_loaded;           /* the store has told everything that was in force */
     bool draining;
@@ -65,8 +68,7 @@ struct gate_parts {
     struct worker *worker;
     struct loop *loop;
     const struct config *config;
-    struct tls_context *tls, *upstream_tls;
-    struct resolver *resolver;
+    struct tls_context *tls;
     struct audit *audit;
     struct principals *principals;
     void (*unknown_kid)(void *arg, const char *issuer);
@@ -74,10 +76,13 @@ struct gate_parts {
     unsigned index;
 };
 struct gate *gate_new(const struct gate_parts *p) SL_MUST;
+/* The worker's thread, before anything else: begins to ask the cluster. */
+int gate_start(struct gate *g, struct tls_context *upstream_tls, struct resolver *resolver) SL_MUST;
+/* After the worker's thread has ended. */
 void gate_free(struct gate *g);
 
 /* A client's connection from the listener; the descriptor is the gate's from here. */
-void gate_accept(struct gate *g, int fd, const struct sockaddr_storage *peer);
+void gate_accept(void *gate, int fd, const struct sockaddr_storage *peer);
 
 /* --- in the worker's thread, called by the mails of main */
 /* Applies one change of the store, closes what it hits and acknowledges; returns how many sessions

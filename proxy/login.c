@@ -152,16 +152,6 @@ static int watch(struct session *s, const struct grant_set *set)
     return OK;
 }
 
-static void unwatch(struct session *s)
-{
-    if (!s->watching)
-        return;
-    for (unsigned i = 0; i < s->grants.count; i++)
-        for (size_t t = 0; t < s->grants.at[i]->ntopics; t++)
-            cluster_unwatch(s->gate->cluster, s->grants.at[i]->topics[t]);
-    s->watching = false;
-}
-
 /* What is told to the client: until the token, its grants or session_max_s end. */
 static int64_t lifetime(const struct session *s, const struct grant_set *set,
                         const struct identity *id, int64_t now)
@@ -192,7 +182,8 @@ static void accept_login(struct exchange *ex, struct identity *id, struct grant_
         principals_leave(g->principals, &s->id);
     s->entered = principals_enter(g->principals, id, g->config->limits.connections_per_principal) ==
                  OK;
-    unwatch(s);
+    session_unwatch(s);
+    s->topics_known = false;
     grant_set_clear(&s->grants);
     s->grants = *set;
     *set = (struct grant_set){0};

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "proxy/cleanup.h"
 #include "proxy/exchange.h"
 #include "proxy/worker.h"
 
@@ -189,7 +190,7 @@ static void reap_exchanges(struct session *s)
     }
 }
 
-static void unwatch_topic(struct session *s)
+void session_unwatch(struct session *s)
 {
     if (!s->watching)
         return;
@@ -202,6 +203,7 @@ static void unwatch_topic(struct session *s)
 static void session_free(struct session *s)
 {
     fetch_release(s);
+    memberships_release(&s->memberships);
     reap_exchanges(s);
     loop_timer_free(s->deadline);
     loop_timer_free(s->expiry);
@@ -272,7 +274,7 @@ void session_close(struct session *s, const char *cause, bool hard)
     audit_close_event(s);
     gate_count(g, bytes_in, s->t.stats.bytes_in);
     gate_count(g, bytes_out, s->t.stats.bytes_out);
-    unwatch_topic(s);
+    session_unwatch(s);
     if (s->entered)
         principals_leave(g->principals, &s->id);
     s->entered = false;

@@ -21,6 +21,7 @@
 
 struct exchange;
 struct fetch_room;
+struct membership;
 struct upstream;
 
 enum session_state {
@@ -74,6 +75,7 @@ struct session {
     struct grant_set grants;
     bool entered;           /* counted in principals */
     bool watching;          /* its topics are watched in the cluster map */
+    bool topics_known;      /* the map has told of all of them */
     bool versions_answered; /* ApiVersions before authentication: one success */
     bool in_frame;          /* a frame has begun to arrive */
     bool reading;           /* guard against re-entry */
@@ -87,6 +89,7 @@ struct session {
     size_t held_bytes;     /* frames and trees of the requests under way */
     struct session_link *links;
     struct fetch_room *fetch;
+    struct membership *memberships; /* groups and transactions that it joined */
 
     struct denial_memo memos[DENIAL_MEMOS];
     unsigned recent_denials; /* for pacing; halved every second */
@@ -119,6 +122,8 @@ void session_protocol_error(struct session *s, const struct request_head *h, uin
 struct upstream *session_upstream(struct session *s, int32_t broker, enum upstream_kind kind) SL_MUST;
 /* Drops that connection (without calling back). */
 void session_drop_upstream(struct session *s, int32_t broker, enum upstream_kind kind, bool hard);
+/* Lets go of the watched topics. */
+void session_unwatch(struct session *s);
 /* Counts and audits one denial of this request. resource may hold any bytes. */
 void session_denied(struct session *s, struct exchange *ex, const char *resource_type,
                     const void *resource, size_t n, int error);

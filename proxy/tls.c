@@ -32,6 +32,7 @@ struct tls_conn {
     bool kernel_eof;
     bool more; /* another record follows at once */
     bool server;
+    bool up; /* the handshake is done; OpenSSL forgets that after an error */
     uint8_t first_len;
     uint8_t first[8]; /* how the peer began, to tell what it spoke instead of TLS */
     int late_err;     /* came behind bytes that were delivered first; 0: none */
@@ -280,7 +281,7 @@ static const char *why_tls_failed(struct tls_conn *c, unsigned long code)
         return text;
     int reason = ERR_GET_REASON(code);
     long verified = SSL_get_verify_result(c->ssl);
-    const char *doing = SSL_is_init_finished(c->ssl) ? "TLS" : "TLS handshake";
+    const char *doing = c->up ? "TLS" : "TLS handshake";
     unsigned least = tls_context_min_version(c->ctx) == 13 ? TLS1_3_VERSION : TLS1_2_VERSION;
     if (ERR_GET_LIB(code) != ERR_LIB_SSL)
         reason = 0;
@@ -326,9 +327,8 @@ static int tls_error(struct transport *t, int ret, unsigned *wants)
         t->why = strerrordesc_np(c->sys_err);
         return ERR_IO;
     }
-    bool done = SSL_is_init_finished(c->ssl);
-    if (c->kernel_eof && (done || !why_not_tls(c))) {
-        t->why = done ? NULL : "closed during the TLS handshake";
+    if (c->kernel_eof && (c->up || !why_not_tls(c))) {
+        t->why = c->up ? NULL : "closed during the TLS handshake";
         return ERR_EOF;
     }
     t->why = why_tls_failed(c, code);
@@ -351,7 +351,8 @@ static int tls_handshake(struct transport *t, unsigned *wants)
     struct tls_conn *c = t->tls;
     enter(c);
     int ret = SSL_do_handshake(c->ssl);
-    return ret == 1 ? OK : tls_error(t, ret, wants);
+    c->up = ret == 1;
+    return c->up ? OK : tls_error(t, ret, wants);
 }
 
 static ssize_t tls_read(struct transport *t, size_t max, unsigned *wants)
