@@ -1,5 +1,5 @@
 """What the cases share: one authority, one issuer, one cluster, one tap for the whole run; a gate
-for each module. Under --direct the clients go straight to the brokers' plain listener, which tries
+for each module. Under --direct=plain or =login the clients go straight to the brokers, which tries
 the test programs and the cluster without sluice; cases that need the gate are then skipped."""
 
 import pathlib
@@ -24,8 +24,9 @@ _failed = []
 
 
 def pytest_addoption(parser):
-    parser.addoption("--direct", action="store_true",
-                     help="no gate: try the clients against the brokers themselves")
+    parser.addoption("--direct", choices=("plain", "login"),
+                     help="no gate: try the clients against the brokers' own listeners, plain or "
+                          "with TLS and OAUTHBEARER")
     parser.addoption("--keep", action="store_true", help="keep logs of a run without failures")
 
 
@@ -136,19 +137,18 @@ def make_gate(request, workspace, cluster, idp, authority, tap):
 
 
 @pytest.fixture
-def doors(request, workspace, cluster, authority):
+def doors(request, workspace, cluster, authority, idp):
     """Makes doors: doors(gate, subject=..., token=...) -> Door. Without a gate, the brokers."""
     directory = workspace / "doors"
 
     def make(gate=None, subject="bob", token=None, **claims):
-        if request.config.getoption("--direct"):
+        if request.config.getoption("--direct") == "plain":
             return clients.Door(directory, ",".join(cluster.bootstrap()))
+        if request.config.getoption("--direct") == "login":
+            return clients.Door(directory, ",".join(cluster.bootstrap("sasl_tls")),
+                                authority.certificate,
+                                lambda: idp.token(subject, **claims, aud="kafka"))
         return clients.Door(directory, f"{gate.host}:{gate.advertised_port}",
                             authority.certificate,
                             token or (lambda: gate.token(subject, **claims)))
     return make
-
-
-@pytest.fixture
-def direct(request):
-    return request.config.getoption("--direct")

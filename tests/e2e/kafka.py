@@ -84,7 +84,7 @@ class Cluster:
             "broker.rack": RACKS[index],
             "log.dirs": self.directory / f"node-{index}" / "data",
             "num.network.threads": 2, "num.io.threads": 4, "background.threads": 2,
-            "log.cleaner.enable": "false",
+            "log.retention.ms": -1,  # the records of the cases are old by design
             "offsets.topic.replication.factor": 3, "offsets.topic.num.partitions": 6,
             "transaction.state.log.replication.factor": 3, "transaction.state.log.min.isr": 1,
             "transaction.state.log.num.partitions": 6,
