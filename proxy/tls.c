@@ -320,7 +320,7 @@ static int tls_error(struct transport *t, int ret, unsigned *wants)
     default:
         break;
     }
-    unsigned long code = ERR_peek_error();
+    unsigned long code = ERR_peek_last_error();
     if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
         return ERR_NOMEM;
     if (c->sys_err) {

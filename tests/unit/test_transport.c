@@ -334,6 +334,7 @@ static void test_tls12_transfer(void **state)
 struct relay {
     int from, to;
     struct loop_io *io;
+    size_t passed, corrupt; /* the byte to spoil; 0: none */
 };
 
 static void relay_on(void *arg, unsigned ready)
@@ -349,6 +350,9 @@ static void relay_on(void *arg, unsigned ready)
         assert_int_equal(loop_io_want(r->io, 0), OK);
         return;
     }
+    if (r->corrupt >= r->passed && r->corrupt < r->passed + (size_t)n)
+        piece[r->corrupt - r->passed] ^= r->corrupt ? 1 : 0;
+    r->passed += (size_t)n;
     for (ssize_t at = 0; at < n;) {
         ssize_t w = send(r->to, piece + at, (size_t)(n - at), MSG_NOSIGNAL);
         if (w < 0) {
@@ -363,7 +367,7 @@ static void relay_on(void *arg, unsigned ready)
     }
 }
 
-static void cut_transfer(struct tls_context *sctx, struct tls_context *cctx)
+static void cut_transfer(struct tls_context *sctx, struct tls_context *cctx, size_t corrupt)
 {
     struct end server = {.to_send = 200000, .expect = 150000};
     struct end client = {.to_send = 150000, .expect = 200000};
@@ -372,7 +376,8 @@ static void cut_transfer(struct tls_context *sctx, struct tls_context *cctx)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b), 0);
     assert_int_equal(setsockopt(a[1], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big)), 0);
     assert_int_equal(setsockopt(b[1], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big)), 0);
-    struct relay there = {.from = a[1], .to = b[1]}, back = {.from = b[1], .to = a[1]};
+    struct relay there = {.from = a[1], .to = b[1], .corrupt = corrupt};
+    struct relay back = {.from = b[1], .to = a[1]};
     there.io = loop_io_new(loop, a[1], relay_on, &there);
     back.io = loop_io_new(loop, b[1], relay_on, &back);
     assert_int_equal(loop_io_want(there.io, LOOP_READ), OK);
@@ -390,8 +395,14 @@ static void cut_transfer(struct tls_context *sctx, struct tls_context *cctx)
     assert_true(dup2(b[0], client.t.fd) >= 0);
     close(b[0]);
     run_until_failed(1);
-    assert_int_equal(server.received, client.to_send);
-    assert_int_equal(client.received, server.to_send);
+    if (corrupt) {
+        assert_true(client.received < server.to_send);
+        assert_int_equal(client.why, ERR_TLS);
+        assert_string_equal(client.text, "TLS failed: decryption failed or bad record mac");
+    } else {
+        assert_int_equal(server.received, client.to_send);
+        assert_int_equal(client.received, server.to_send);
+    }
     end_release(&server);
     end_release(&client);
     loop_io_free(there.io);
@@ -405,9 +416,18 @@ static void cut_transfer(struct tls_context *sctx, struct tls_context *cctx)
 static void test_transfer_in_pieces_of_any_size(void **state)
 {
     (void)state;
-    cut_transfer(NULL, NULL);
-    cut_transfer(server_context(13, 0), client_context(false));
-    cut_transfer(server_context(12, 0), only_12(client_context(false)));
+    cut_transfer(NULL, NULL, 0);
+    cut_transfer(server_context(13, 0), client_context(false), 0);
+    cut_transfer(server_context(12, 0), only_12(client_context(false)), 0);
+}
+
+static void test_a_spoiled_byte_ends_the_connection(void **state)
+{
+    (void)state;
+    for (size_t at = 3000; at < 150000; at += 20011) {
+        cut_transfer(server_context(13, 0), client_context(false), at);
+        cut_transfer(server_context(12, 0), only_12(client_context(false)), at);
+    }
 }
 
 /* --- the ends of a connection */
@@ -442,6 +462,16 @@ static void half_close(struct tls_context *sctx, struct tls_context *cctx)
     run_until_failed(1);
     assert_int_equal(server.received, 1000);
     assert_int_equal(server.why, ERR_EOF);
+    end_release(&server);
+    end_release(&client);
+
+    /* The end came together with the last bytes, to a reader that had stopped by then. */
+    server = (struct end){.slow_bytes = 100, .stay = true};
+    client = (struct end){.to_send = 1000};
+    join(&server, sctx, &client, cctx);
+    run_until_failed(1);
+    assert_int_equal(server.why, ERR_EOF);
+    assert_int_equal(server.received, 1000);
     end_release(&server);
     end_release(&client);
     tls_unref(sctx);
@@ -994,6 +1024,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tls13_transfer, new_loop, free_loop),
         cmocka_unit_test_setup_teardown(test_tls12_transfer, new_loop, free_loop),
         cmocka_unit_test_setup_teardown(test_transfer_in_pieces_of_any_size, new_loop, free_loop),
+        cmocka_unit_test_setup_teardown(test_a_spoiled_byte_ends_the_connection, new_loop,
+                                        free_loop),
         cmocka_unit_test_setup_teardown(test_half_close, new_loop, free_loop),
         cmocka_unit_test_setup_teardown(test_a_hard_close_resets_and_a_soft_one_delivers, new_loop,
                                         free_loop),
