@@ -134,7 +134,8 @@ static void hex_line(struct hex *h, const uint8_t *p, size_t n)
         int high = hex_digit(p[at]);
         int low = high >= 0 && at + 1 < n ? hex_digit(p[at + 1]) : -1;
         if (low < 0) {
-            h->why = high < 0 ? "not a hexadecimal digit" : "an odd number of hexadecimal digits";
+            bool odd = high >= 0 && (at + 1 == n || blank(p[at + 1]));
+            h->why = odd ? "an odd number of hexadecimal digits" : "not a hexadecimal digit";
             h->at = (size_t)(p - h->p) + at + (high >= 0);
             return;
         }

@@ -312,7 +312,7 @@ static int take_early(struct streams *s, struct stream *t, int from)
         int32_t ahead = (int32_t)(e->seq - h->next_seq);
         if (ahead > 0)
             break;
-        uint32_t old = (uint32_t)-ahead;
+        uint32_t old = h->next_seq - e->seq;
         h->early = e->next;
         h->nearly--;
         h->early_bytes -= e->len;
@@ -412,7 +412,7 @@ static int take_synced(struct streams *s, struct stream *t, int from, const stru
         desync(s, h);
         return err ? err : take_unsynced(s, t, from, g, seq);
     }
-    uint32_t old = (uint32_t)-ahead;
+    uint32_t old = h->next_seq - seq;
     if (old >= g->len)
         return OK; /* sent again */
     int err = take(s, t, from, g->time_us, g->data + old, g->len - old);
