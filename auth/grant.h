@@ -5,8 +5,8 @@
  * one of its own). The authority is the store (auth/store.h): it sends every change to each
  * worker, which applies it with grant_table_apply and then asks grant_table_allows for each of its
  * sessions. Grants are counted and immutable; a session holds references to those that it was let
- * in by, so a grant's text outlives its removal. Bounded by limits.grants and limits.revocations
- * (and GRANT_REVOCATIONS_SPARE, for bars that the store could no longer make durable). */
+ * in by, so a grant's text outlives its removal. The store keeps it bounded: limits.grants, and
+ * limits.revocations with GRANT_REVOCATIONS_SPARE more that it could not make durable. */
 #ifndef AUTH_GRANT_H
 #define AUTH_GRANT_H
 
@@ -110,10 +110,10 @@ struct change {
 };
 
 struct grant_table;
-/* Takes limits and group_separator from c, which need not outlive the call. */
+/* Takes group_separator from c, which need not outlive the call. */
 struct grant_table *grant_table_new(const struct config *c) SL_MUST;
 void grant_table_free(struct grant_table *t);
-/* A reload: limits and separator. Ask grant_table_allows for each session afterwards. */
+/* A reload: the separator. Ask grant_table_allows for each session afterwards. */
 void grant_table_config(struct grant_table *t, const struct config *c);
 int grant_table_put(struct grant_table *t, struct grant *g) SL_MUST; /* takes a reference on OK */
 void grant_table_remove(struct grant_table *t, const char *id);

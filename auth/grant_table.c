@@ -37,7 +37,6 @@ struct bar {
 
 struct grant_table {
     struct map by_id, by_principal, bars;
-    size_t grants_max, revocations_max;
     char separator[GRANT_SEPARATOR_MAX];
     bool shut; /* a revocation could not be remembered */
 };
@@ -219,8 +218,6 @@ void grant_table_config(struct grant_table *t, const struct config *c)
     const char *separator = c->group_separator ? c->group_separator : "";
     size_t n = strnlen(separator, GRANT_SEPARATOR_MAX - 1);
 
-    t->grants_max = c->limits.grants;
-    t->revocations_max = (size_t)c->limits.revocations + GRANT_REVOCATIONS_SPARE;
     memset(t->separator, 0, sizeof(t->separator));
     memcpy(t->separator, separator, n);
 }
@@ -230,8 +227,6 @@ int grant_table_put(struct grant_table *t, struct grant *g)
     struct entry *old = entry_find(t, g->id);
     struct entry *e;
 
-    if (!old && t->by_id.count >= t->grants_max)
-        return ERR_LIMIT;
     e = sl_calloc(1, sizeof(*e));
     if (!e)
         return ERR_NOMEM;
@@ -273,8 +268,6 @@ int grant_table_revoke(struct grant_table *t, const struct revocation *r)
             b->r->until = r->until;
         return OK;
     }
-    if (t->bars.count >= t->revocations_max)
-        return ERR_LIMIT;
     b = sl_calloc(1, sizeof(*b));
     if (!b)
         return ERR_NOMEM;

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "auth/store_db.h"
+#include "auth/store_plan.h"
 #include "auth/text.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -26,13 +27,6 @@
 #define BARS_FIRST        8
 
 enum update_state { UPDATE_APPLYING, UPDATE_BARRING, UPDATE_READY };
-
-/* What a change consists of, and owns. */
-struct items {
-    struct change change;
-    struct change_item *at;
-    size_t room;
-};
 
 struct change_ack {
     struct mail mail;
@@ -49,7 +43,7 @@ struct update {
     struct update *next;
     struct store *store;
     enum update_state state;
-    struct items first, bars;
+    struct plan first, bars;
     struct change_ack *acks; /* one a worker */
     unsigned waiting;        /* for so many of them */
     unsigned closed;
@@ -95,82 +89,6 @@ struct store {
     bool stop; /* the thread's own */
 };
 
-/* --- items */
-
-static struct change_item *items_add(struct items *l, enum change_kind kind)
-{
-    struct change_item *at;
-    size_t room = l->room ? l->room * 2 : 1;
-
-    if (l->change.count == l->room) {
-        at = sl_realloc(l->at, room * sizeof(*at));
-        if (!at)
-            return NULL;
-        l->at = at;
-        l->room = room;
-    }
-    at = &l->at[l->change.count++];
-    memset(at, 0, sizeof(*at));
-    at->kind = kind;
-    l->change.items = l->at;
-    return at;
-}
-
-/* Takes r, also on failure; r may be NULL. */
-static int items_revoke(struct items *l, struct revocation *r)
-{
-    struct change_item *i = r ? items_add(l, CHANGE_REVOKE) : NULL;
-
-    if (!i) {
-        revocation_free(r);
-        return ERR_NOMEM;
-    }
-    i->revocation = r;
-    return OK;
-}
-
-static int items_grant(struct items *l, struct grant *g)
-{
-    struct change_item *i = items_add(l, CHANGE_GRANT);
-
-    if (!i)
-        return ERR_NOMEM;
-    i->grant = grant_ref(g);
-    return OK;
-}
-
-static int items_ungrant(struct items *l, const char *id)
-{
-    char *copy = text_dup(id);
-    struct change_item *i = copy ? items_add(l, CHANGE_UNGRANT) : NULL;
-
-    if (!i) {
-        sl_free(copy);
-        return ERR_NOMEM;
-    }
-    i->id = copy;
-    return OK;
-}
-
-static void items_clear(struct items *l)
-{
-    size_t i;
-
-    for (i = 0; i < l->change.count; i++) {
-        union {
-            const void *read;
-            void *own;
-        } held = {.read = l->at[i].id};
-
-        grant_unref(l->at[i].grant);
-        sl_free(held.own);
-        held.read = l->at[i].revocation;
-        revocation_free(held.own);
-    }
-    sl_free(l->at);
-    memset(l, 0, sizeof(*l));
-}
-
 /* --- a change on its way */
 
 static struct update *update_new(struct store *s, bool durable, store_done_fn *done, void *arg)
@@ -210,8 +128,8 @@ static void update_free(struct update *u)
     for (i = 0; u->acks && i < u->store->peers.count; i++)
         ack_clear(&u->acks[i]);
     sl_free(u->acks);
-    items_clear(&u->first);
-    items_clear(&u->bars);
+    plan_clear(&u->first);
+    plan_clear(&u->bars);
     grant_unref(u->grant);
     sl_free(u);
 }
@@ -326,7 +244,7 @@ static void update_bar(struct update *u)
                 continue;
             }
             update_result(u, grant_table_revoke(s->table, r));
-            update_result(u, items_revoke(&u->bars, r));
+            update_result(u, plan_revocation(&u->bars, r));
         }
     }
     u->state = u->bars.change.count > 0 ? UPDATE_BARRING : UPDATE_READY;
@@ -494,7 +412,7 @@ static void take_back(struct store *s, const struct grant *g)
     if (s->closing || grant_table_find(s->table, g->id) != g)
         return;
     u = update_new(s, true, NULL, NULL);
-    if (u && items_ungrant(&u->first, g->id) == OK) {
+    if (u && plan_ungrant(&u->first, g->id) == OK) {
         update_start(u);
         return;
     }
@@ -633,30 +551,6 @@ void store_close(struct store *s)
     sl_free(s);
 }
 
-/* --- everything in force, for workers that begin */
-
-struct collect {
-    struct items *items;
-    enum grant_source source;
-    int result;
-};
-
-static void collect_revocation(void *arg, const struct revocation *r)
-{
-    struct collect *c = arg;
-
-    if (c->result == OK)
-        c->result = items_revoke(c->items, revocation_clone(r));
-}
-
-static void collect_grant(void *arg, struct grant *g)
-{
-    struct collect *c = arg;
-
-    if (c->result == OK && g->source == c->source)
-        c->result = items_grant(c->items, g);
-}
-
 static void on_started(void *arg, int result, unsigned closed)
 {
     struct store *s = arg;
@@ -671,8 +565,8 @@ static void on_started(void *arg, int result, unsigned closed)
 int store_start(struct store *s, const struct store_peers *peers, void (*ready)(void *arg),
                 void *arg)
 {
-    struct collect c = {.source = GRANT_FROM_API};
     struct update *u;
+    int rc;
 
     if (s->started || s->closing)
         return ERR_BUSY;
@@ -687,15 +581,11 @@ int store_start(struct store *s, const struct store_peers *peers, void (*ready)(
         s->started = false;
         return ERR_NOMEM;
     }
-    c.items = &u->first;
-    grant_table_each_revocation(s->table, collect_revocation, &c);
-    grant_table_each_grant(s->table, collect_grant, &c);
-    c.source = GRANT_FROM_CONFIG;
-    grant_table_each_grant(s->table, collect_grant, &c);
-    if (c.result != OK) {
+    rc = plan_all(&u->first, s->table);
+    if (rc != OK) {
         update_free(u);
         s->started = false;
-        return c.result;
+        return rc;
     }
     u->first.change.number = ++s->number;
     *s->updates_end = u;
@@ -728,7 +618,7 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
     u = update_new(s, true, done, arg);
     if (!u)
         return ERR_NOMEM;
-    if (items_grant(&u->first, g) != OK) {
+    if (plan_grant(&u->first, g) != OK) {
         update_free(u);
         return ERR_NOMEM;
     }
@@ -748,7 +638,7 @@ int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *ar
     u = update_new(s, true, done, arg);
     if (!u)
         return ERR_NOMEM;
-    if (items_ungrant(&u->first, id) != OK) {
+    if (plan_ungrant(&u->first, id) != OK) {
         update_free(u);
         return ERR_NOMEM;
     }
@@ -756,35 +646,16 @@ int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *ar
     return OK;
 }
 
-struct expand {
-    struct items *items;
-    const struct revocation *r;
-    int result;
-};
-
-/* The transfers that end with an agreement, an asset or a participant are revoked one by one, so
- * that each is remembered, whatever becomes of its grant. */
-static void expand_grant(void *arg, struct grant *g)
+/* Revocations that the table would hold with these. */
+static size_t revocations_with(const struct store *s, const struct plan *p)
 {
-    struct expand *e = arg;
-    const char *attribute = "";
-
-    if (e->r->kind == REVOKE_AGREEMENT)
-        attribute = g->agreement;
-    else if (e->r->kind == REVOKE_ASSET)
-        attribute = g->asset;
-    else if (e->r->kind == REVOKE_PARTICIPANT)
-        attribute = g->participant;
-    if (e->result == OK && attribute[0] && strcmp(attribute, e->r->value) == 0)
-        e->result = items_revoke(
-            e->items, revocation_new(REVOKE_TRANSFER, "", g->id, "", e->r->at, 0, e->r->reason));
+    return grant_table_revocations(s->table) + p->change.count;
 }
 
 int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done, void *arg)
 {
-    struct expand e = {.r = r};
     struct update *u;
-    size_t count;
+    int rc;
 
     if (!may_begin(s))
         return ERR_BUSY;
@@ -792,22 +663,18 @@ int store_revoke(struct store *s, const struct revocation *r, store_done_fn *don
     if (!u)
         return ERR_NOMEM;
     u->revokes = true;
-    e.items = &u->first;
-    e.result = items_revoke(&u->first, revocation_clone(r));
-    grant_table_each_grant(s->table, expand_grant, &e);
-    count = grant_table_revocations(s->table) + u->first.change.count;
-    if (e.result == OK && count > s->revocations_max) {
+    rc = plan_revoke(&u->first, s->table, r);
+    if (rc == OK && revocations_with(s, &u->first) > s->revocations_max) {
         grant_table_sweep(s->table, loop_wall_s(s->loop));
         s->sweep_due = true;
-        count = grant_table_revocations(s->table) + u->first.change.count;
     }
-    if (e.result == OK && count > s->revocations_max + GRANT_REVOCATIONS_SPARE)
-        e.result = ERR_LIMIT;
-    if (e.result != OK) {
+    if (rc == OK && revocations_with(s, &u->first) > s->revocations_max + GRANT_REVOCATIONS_SPARE)
+        rc = ERR_LIMIT;
+    if (rc != OK) {
         update_free(u);
-        return e.result;
+        return rc;
     }
-    if (count > s->revocations_max && !grant_table_knows(s->table, r)) {
+    if (revocations_with(s, &u->first) > s->revocations_max && !grant_table_knows(s->table, r)) {
         u->result = ERR_LIMIT;
         u->durable = false;
     }
@@ -815,84 +682,20 @@ int store_revoke(struct store *s, const struct revocation *r, store_done_fn *don
     return OK;
 }
 
-/* The configuration's grants in a table of their own, to find them by id. */
-static int config_table(const struct config *c, struct grant_table **out)
-{
-    struct grant_table *t = grant_table_new(c);
-    const char *why = "";
-    int rc = t ? OK : ERR_NOMEM;
-    size_t i;
-
-    for (i = 0; rc == OK && i < c->ngrants; i++) {
-        struct grant *g;
-
-        rc = grant_new(&c->grants[i], GRANT_FROM_CONFIG, &g, &why);
-        if (rc == ERR_MALFORMED)
-            log_error("store", "grant %s of the configuration: %s", c->grants[i].id, why);
-        if (rc == OK) {
-            rc = grant_table_put(t, g);
-            grant_unref(g);
-        }
-    }
-    if (rc != OK) {
-        grant_table_free(t);
-        t = NULL;
-    }
-    *out = t;
-    return rc;
-}
-
-struct compare {
-    struct items *items;
-    struct grant_table *wanted, *have;
-    size_t from_api;
-    int result;
-};
-
-static void compare_old(void *arg, struct grant *g)
-{
-    struct compare *c = arg;
-
-    if (g->source != GRANT_FROM_CONFIG)
-        c->from_api++;
-    else if (c->result == OK && !grant_table_find(c->wanted, g->id))
-        c->result = items_ungrant(c->items, g->id);
-}
-
-static void compare_new(void *arg, struct grant *g)
-{
-    struct compare *c = arg;
-    struct grant *have = grant_table_find(c->have, g->id);
-
-    if (have && have->source != GRANT_FROM_CONFIG)
-        log_warn("store", "grant %s of the configuration gives way to the one put over the API",
-                 g->id);
-    else if (c->result == OK && !(have && grant_equal(have, g)))
-        c->result = items_grant(c->items, g);
-}
-
 int store_config_grants(struct store *s, const struct config *c, store_done_fn *done, void *arg)
 {
-    struct compare cmp = {.have = s->table};
     struct update *u;
+    int rc;
 
     if (!may_begin(s))
         return ERR_BUSY;
     u = update_new(s, false, done, arg);
     if (!u)
         return ERR_NOMEM;
-    cmp.items = &u->first;
-    cmp.result = config_table(c, &cmp.wanted);
-    if (cmp.result == OK) {
-        grant_table_each_grant(s->table, compare_old, &cmp);
-        grant_table_each_grant(cmp.wanted, compare_new, &cmp);
-    }
-    if (cmp.result == OK && cmp.from_api + c->ngrants > c->limits.grants)
-        cmp.result = ERR_LIMIT;
-    grant_table_free(cmp.wanted);
-    if (cmp.result != OK) {
+    rc = plan_config(&u->first, s->table, c);
+    if (rc != OK) {
         update_free(u);
-        return cmp.result;
+        return rc;
     }
     take_limits(s, c);
     update_start(u);

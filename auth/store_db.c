@@ -340,7 +340,7 @@ static int read_rows(struct store_db *db, const char *sql, struct grant_table *t
         snprintf(err, err_bytes, "a row of the store makes no sense");
         rc = ERR_CONFIG;
     } else if (rc != OK)
-        snprintf(err, err_bytes, "the store holds more than limits allow, or memory is short");
+        snprintf(err, err_bytes, "out of memory");
     sqlite3_finalize(s);
     return rc;
 }

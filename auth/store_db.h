@@ -13,7 +13,7 @@ struct store_db *store_db_open(const char *path, char *err, size_t err_bytes) SL
 void store_db_close(struct store_db *db);
 
 /* All that is kept: grants of the API and revocations, put into t, and the last number. ERR_CONFIG
- * for a row that no version of us writes (err says which), ERR_LIMIT when t takes no more. */
+ * for a row that no version of us writes. */
 int store_db_load(struct store_db *db, struct grant_table *t, uint64_t *number, char *err,
                   size_t err_bytes) SL_MUST;
 

@@ -15,7 +15,7 @@
 #define NOW 1800000000
 #define ISS "https://idp.example.com"
 
-static struct config *config, *dashed, *tiny;
+static struct config *config, *dashed;
 static struct grant_table *table;
 static struct grant_set set;
 
@@ -28,9 +28,7 @@ static int setup_all(void **state)
     config = token_config(issuer);
     snprintf(text, sizeof(text), "%sgroup_separator: '-'\n", issuer);
     dashed = token_config(text);
-    snprintf(text, sizeof(text), "%slimits: {grants: 2}\n", issuer);
-    tiny = token_config(text);
-    return config && dashed && tiny ? 0 : -1;
+    return config && dashed ? 0 : -1;
 }
 
 static int teardown_all(void **state)
@@ -38,7 +36,6 @@ static int teardown_all(void **state)
     (void)state;
     config_unref(config);
     config_unref(dashed);
-    config_unref(tiny);
     return 0;
 }
 
@@ -595,23 +592,6 @@ static void replaced(void **state)
     assert_true(grant_table_allows(table, id, &set));
 }
 
-static void limits(void **state)
-{
-    struct grant *g = make(GRANT(.id = "c"), GRANT_FROM_API);
-    struct change_item item = {.kind = CHANGE_GRANT, .grant = g};
-    struct change change = {1, &item, 1};
-
-    (void)state;
-    grant_table_config(table, tiny);
-    put(GRANT(.id = "a"), GRANT_FROM_API);
-    put(GRANT(.id = "b"), GRANT_FROM_API);
-    put(GRANT(.id = "b"), GRANT_FROM_API);
-    assert_int_equal(grant_table_put(table, g), ERR_LIMIT);
-    assert_int_equal(grant_table_apply(table, &change), ERR_LIMIT);
-    assert_int_equal(grant_table_grants(table), 2);
-    grant_unref(g);
-}
-
 /* Thousands, so that the maps have grown and everything is still found. */
 static void many(void **state)
 {
@@ -832,7 +812,6 @@ int main(void)
         T(wider_is_kept),
         T(swept),
         T(replaced),
-        T(limits),
         T(many),
         T(out_of_memory),
         T(topics_asked),

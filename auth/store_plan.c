@@ -1,0 +1,216 @@
+#include "auth/store_plan.h"
+
+#include <string.h>
+
+#include "auth/text.h"
+#include "base/log.h"
+
+static struct change_item *item_add(struct plan *p, enum change_kind kind)
+{
+    struct change_item *at;
+    size_t room = p->room ? p->room * 2 : 1;
+
+    if (p->change.count == p->room) {
+        at = sl_realloc(p->at, room * sizeof(*at));
+        if (!at)
+            return NULL;
+        p->at = at;
+        p->room = room;
+    }
+    at = &p->at[p->change.count++];
+    memset(at, 0, sizeof(*at));
+    at->kind = kind;
+    p->change.items = p->at;
+    return at;
+}
+
+int plan_revocation(struct plan *p, struct revocation *r)
+{
+    struct change_item *i = r ? item_add(p, CHANGE_REVOKE) : NULL;
+
+    if (!i) {
+        revocation_free(r);
+        return ERR_NOMEM;
+    }
+    i->revocation = r;
+    return OK;
+}
+
+int plan_grant(struct plan *p, struct grant *g)
+{
+    struct change_item *i = item_add(p, CHANGE_GRANT);
+
+    if (!i)
+        return ERR_NOMEM;
+    i->grant = grant_ref(g);
+    return OK;
+}
+
+int plan_ungrant(struct plan *p, const char *id)
+{
+    char *copy = text_dup(id);
+    struct change_item *i = copy ? item_add(p, CHANGE_UNGRANT) : NULL;
+
+    if (!i) {
+        sl_free(copy);
+        return ERR_NOMEM;
+    }
+    i->id = copy;
+    return OK;
+}
+
+void plan_clear(struct plan *p)
+{
+    size_t i;
+
+    for (i = 0; i < p->change.count; i++) {
+        union {
+            const void *read;
+            void *own;
+        } held = {.read = p->at[i].id};
+
+        grant_unref(p->at[i].grant);
+        sl_free(held.own);
+        held.read = p->at[i].revocation;
+        revocation_free(held.own);
+    }
+    sl_free(p->at);
+    memset(p, 0, sizeof(*p));
+}
+
+struct expand {
+    struct plan *plan;
+    const struct revocation *r;
+    int result;
+};
+
+static void expand_grant(void *arg, struct grant *g)
+{
+    struct expand *e = arg;
+    const char *attribute = "";
+
+    if (e->r->kind == REVOKE_AGREEMENT)
+        attribute = g->agreement;
+    else if (e->r->kind == REVOKE_ASSET)
+        attribute = g->asset;
+    else if (e->r->kind == REVOKE_PARTICIPANT)
+        attribute = g->participant;
+    if (e->result == OK && attribute[0] && strcmp(attribute, e->r->value) == 0)
+        e->result = plan_revocation(
+            e->plan, revocation_new(REVOKE_TRANSFER, "", g->id, "", e->r->at, 0, e->r->reason));
+}
+
+int plan_revoke(struct plan *p, const struct grant_table *t, const struct revocation *r)
+{
+    struct expand e = {.plan = p, .r = r};
+
+    e.result = plan_revocation(p, revocation_clone(r));
+    grant_table_each_grant(t, expand_grant, &e);
+    return e.result;
+}
+
+/* The configuration's grants in a table of their own, to find them by id. */
+static int config_table(const struct config *c, struct grant_table **out)
+{
+    struct grant_table *t = grant_table_new(c);
+    const char *why = "";
+    int rc = t ? OK : ERR_NOMEM;
+    size_t i;
+
+    for (i = 0; rc == OK && i < c->ngrants; i++) {
+        struct grant *g;
+
+        rc = grant_new(&c->grants[i], GRANT_FROM_CONFIG, &g, &why);
+        if (rc == ERR_MALFORMED)
+            log_error("store", "grant %s of the configuration: %s", c->grants[i].id, why);
+        if (rc == OK) {
+            rc = grant_table_put(t, g);
+            grant_unref(g);
+        }
+    }
+    if (rc != OK) {
+        grant_table_free(t);
+        t = NULL;
+    }
+    *out = t;
+    return rc;
+}
+
+struct compare {
+    struct plan *plan;
+    const struct grant_table *wanted, *have;
+    size_t from_api;
+    int result;
+};
+
+static void compare_old(void *arg, struct grant *g)
+{
+    struct compare *c = arg;
+
+    if (g->source != GRANT_FROM_CONFIG)
+        c->from_api++;
+    else if (c->result == OK && !grant_table_find(c->wanted, g->id))
+        c->result = plan_ungrant(c->plan, g->id);
+}
+
+static void compare_new(void *arg, struct grant *g)
+{
+    struct compare *c = arg;
+    struct grant *have = grant_table_find(c->have, g->id);
+
+    if (have && have->source != GRANT_FROM_CONFIG)
+        log_warn("store", "grant %s of the configuration gives way to the one put over the API",
+                 g->id);
+    else if (c->result == OK && !(have && grant_equal(have, g)))
+        c->result = plan_grant(c->plan, g);
+}
+
+int plan_config(struct plan *p, const struct grant_table *t, const struct config *c)
+{
+    struct compare cmp = {.plan = p, .have = t};
+    struct grant_table *wanted;
+
+    cmp.result = config_table(c, &wanted);
+    if (cmp.result != OK)
+        return cmp.result;
+    cmp.wanted = wanted;
+    grant_table_each_grant(t, compare_old, &cmp);
+    grant_table_each_grant(wanted, compare_new, &cmp);
+    grant_table_free(wanted);
+    if (cmp.result == OK && cmp.from_api + c->ngrants > c->limits.grants)
+        return ERR_LIMIT;
+    return cmp.result;
+}
+
+struct collect {
+    struct plan *plan;
+    enum grant_source source;
+    int result;
+};
+
+static void collect_revocation(void *arg, const struct revocation *r)
+{
+    struct collect *c = arg;
+
+    if (c->result == OK)
+        c->result = plan_revocation(c->plan, revocation_clone(r));
+}
+
+static void collect_grant(void *arg, struct grant *g)
+{
+    struct collect *c = arg;
+
+    if (c->result == OK && g->source == c->source)
+        c->result = plan_grant(c->plan, g);
+}
+
+int plan_all(struct plan *p, const struct grant_table *t)
+{
+    struct collect c = {.plan = p, .source = GRANT_FROM_API};
+
+    grant_table_each_revocation(t, collect_revocation, &c);
+    grant_table_each_grant(t, collect_grant, &c);
+    c.source = GRANT_FROM_CONFIG;
+    grant_table_each_grant(t, collect_grant, &c);
+    return c.result;
+}

@@ -1,0 +1,963 @@
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "auth/store.h"
+#include "auth/store_db.h"
+#include "base/loop.h"
+#include "base/mailbox.h"
+#include "tests/unit/token.h"
+
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Winitializer-overrides"
+#else
+#pragma GCC diagnostic ignored "-Woverride-init"
+#pragma GCC diagnostic ignored "-Woverride-init-side-effects"
+#endif
+
+#define ISS          "https://idp.example.com"
+#define WORKERS      3
+#define SESSIONS_MAX 64
+
+/* --- workers: threads with a table and some sessions each */
+
+struct session {
+    struct identity id;
+    struct grant_set set;
+    bool open;
+};
+
+struct worker {
+    pthread_t thread;
+    struct mailbox *box;
+    struct grant_table *table;
+    struct session sessions[SESSIONS_MAX];
+    unsigned count;
+    bool stop;
+};
+
+struct bed {
+    struct loop *loop;
+    struct loop_timer *patience;
+    struct store *store;
+    struct worker workers[WORKERS];
+    int refuse; /* what apply answers for worker 0 */
+    bool hold;  /* worker 0 does not acknowledge */
+    struct change_ack *held;
+    bool ended;
+    int result;
+    unsigned closed;
+};
+
+static struct bed bed;
+static struct config *config, *with_grants, *fewer_grants, *tiny;
+static char dir[64], path[96];
+
+struct post {
+    struct mail mail;
+    struct worker *worker;
+    const struct change *change;
+    struct change_ack *ack;
+};
+
+static void worker_apply(void *receiver, struct mail *m)
+{
+    struct post *p = (struct post *)(void *)m;
+    struct worker *w = receiver;
+    unsigned closed = 0;
+    unsigned i;
+    int rc = grant_table_apply(w->table, p->change);
+
+    for (i = 0; i < w->count; i++) {
+        struct session *s = &w->sessions[i];
+
+        if (!s->open || grant_table_allows(w->table, &s->id, &s->set))
+            continue;
+        change_ack_bar(p->ack, w->table, &s->id);
+        s->open = false;
+        closed++;
+    }
+    change_ack_done(p->ack, rc, closed);
+    free(p);
+}
+
+static int apply(void *arg, unsigned i, const struct change *c, struct change_ack *ack)
+{
+    struct bed *b = arg;
+    struct post *p;
+
+    if (i == 0 && b->refuse)
+        return b->refuse;
+    if (i == 0 && b->hold) {
+        b->held = ack;
+        return OK;
+    }
+    p = calloc(1, sizeof(*p));
+    p->mail.deliver = worker_apply;
+    p->worker = &b->workers[i];
+    p->change = c;
+    p->ack = ack;
+    return mailbox_post(b->workers[i].box, &p->mail);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+
+    while (!w->stop)
+        assert_int_equal(mailbox_wait(w->box, -1), OK);
+    return NULL;
+}
+
+/* A call in the worker's thread; waits for its end. */
+struct call {
+    struct mail mail;
+    void (*fn)(struct worker *w, void *arg);
+    void *arg;
+    sem_t done;
+};
+
+static void call_deliver(void *receiver, struct mail *m)
+{
+    struct call *c = (struct call *)(void *)m;
+
+    c->fn(receiver, c->arg);
+    sem_post(&c->done);
+}
+
+static void in_worker(unsigned i, void (*fn)(struct worker *w, void *arg), void *arg)
+{
+    struct call c = {.mail.deliver = call_deliver, .fn = fn, .arg = arg};
+
+    sem_init(&c.done, 0, 0);
+    assert_int_equal(mailbox_post(bed.workers[i].box, &c.mail), OK);
+    sem_wait(&c.done);
+    sem_destroy(&c.done);
+}
+
+static void do_stop(struct worker *w, void *arg)
+{
+    (void)arg;
+    w->stop = true;
+}
+
+struct
+try {
+    const struct identity *id;
+    int64_t now_s;
+    enum login_verdict v;
+};
+
+static void do_login(struct worker *w, void *arg)
+{
+    struct try *t = arg;
+    struct session *s = &w->sessions[w->count];
+
+    t->v = grant_table_login(w->table, t->id, t->now_s, &s->set);
+    if (t->v != LOGIN_OK)
+        return;
+    assert_int_equal(identity_copy(&s->id, t->id), OK);
+    s->open = true;
+    w->count++;
+    assert_true(w->count < SESSIONS_MAX);
+}
+
+static int64_t now_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+static enum login_verdict login(unsigned worker, const struct identity *id)
+{
+    struct try t = {id, now_s(), LOGIN_OK};
+
+    in_worker(worker, do_login, &t);
+    return t.v;
+}
+
+#define expect(worker, id, want)                                                                   \
+    assert_string_equal(login_verdict_name(login(worker, id)), login_verdict_name(want))
+
+static void do_count(struct worker *w, void *arg)
+{
+    unsigned i;
+
+    for (i = 0; i < w->count; i++)
+        *(unsigned *)arg += w->sessions[i].open;
+}
+
+static unsigned open_sessions(unsigned worker)
+{
+    unsigned n = 0;
+
+    in_worker(worker, do_count, &n);
+    return n;
+}
+
+/* --- the bed */
+
+static void on_patience(void *arg)
+{
+    (void)arg;
+    fail_msg("nothing happened for 20 s");
+}
+
+static void done(void *arg, int result, unsigned closed)
+{
+    struct bed *b = arg;
+
+    b->result = result;
+    b->closed = closed;
+    b->ended = true;
+    loop_stop(b->loop);
+}
+
+static int wait_done(void)
+{
+    assert_int_equal(loop_timer_set(bed.patience, 20000000), OK);
+    while (!bed.ended)
+        assert_int_equal(loop_run(bed.loop), OK);
+    loop_timer_clear(bed.patience);
+    bed.ended = false;
+    return bed.result;
+}
+
+static void on_ready(void *arg)
+{
+    done(arg, OK, 0);
+}
+
+static void bed_open(const char *file, const struct config *c)
+{
+    struct store_peers peers = {WORKERS, &bed, apply};
+    char err[256] = "";
+    unsigned i;
+
+    memset(&bed, 0, sizeof(bed));
+    bed.loop = loop_new();
+    bed.patience = loop_timer_new(bed.loop, on_patience, NULL);
+    bed.store = store_open(file, bed.loop, c, err, sizeof(err));
+    if (!bed.store)
+        fail_msg("%s", err);
+    for (i = 0; i < WORKERS; i++) {
+        bed.workers[i].table = grant_table_new(c);
+        bed.workers[i].box = mailbox_new(NULL, &bed.workers[i]);
+        assert_int_equal(pthread_create(&bed.workers[i].thread, NULL, worker_main, &bed.workers[i]),
+                         0);
+    }
+    assert_int_equal(store_start(bed.store, &peers, on_ready, &bed), OK);
+    assert_int_equal(wait_done(), OK);
+}
+
+static void bed_close(void)
+{
+    unsigned i, j;
+
+    for (i = 0; i < WORKERS; i++) {
+        struct worker *w = &bed.workers[i];
+
+        in_worker(i, do_stop, NULL);
+        pthread_join(w->thread, NULL);
+        mailbox_free(w->box);
+        for (j = 0; j < w->count; j++) {
+            identity_clear(&w->sessions[j].id);
+            grant_set_clear(&w->sessions[j].set);
+        }
+        grant_table_free(w->table);
+    }
+    store_close(bed.store);
+    loop_timer_free(bed.patience);
+    loop_free(bed.loop);
+}
+
+static int setup_all(void **state)
+{
+    static const char head[] = "issuers: [{issuer: " ISS ", audience: sluice}]\n";
+    char text[1024];
+
+    (void)state;
+    config = token_config(head);
+    snprintf(text, sizeof(text),
+             "%sgrants:\n"
+             "  - {id: c1, principal: {issuer: " ISS ", subject: bob}, topics: [one],\n"
+             "     group_prefix: bob, operations: [read], agreement: agr}\n"
+             "  - {id: c2, principal: {issuer: " ISS ", subject: eve}, topics: [two],\n"
+             "     group_prefix: eve, operations: [read]}\n",
+             head);
+    with_grants = token_config(text);
+    snprintf(text, sizeof(text),
+             "%sgrants:\n"
+             "  - {id: c1, principal: {issuer: " ISS ", subject: bob}, topics: [one],\n"
+             "     group_prefix: bob, operations: [read], agreement: agr}\n",
+             head);
+    fewer_grants = token_config(text);
+    snprintf(text, sizeof(text), "%slimits: {grants: 2, revocations: 2}\n", head);
+    tiny = token_config(text);
+    return config && with_grants && fewer_grants && tiny ? 0 : -1;
+}
+
+static int teardown_all(void **state)
+{
+    (void)state;
+    config_unref(config);
+    config_unref(with_grants);
+    config_unref(fewer_grants);
+    config_unref(tiny);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/sluice-store-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(path, sizeof(path), "%s/s.db", dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    char name[128];
+
+    (void)state;
+    snprintf(name, sizeof(name), "%s-wal", path);
+    unlink(name);
+    snprintf(name, sizeof(name), "%s-shm", path);
+    unlink(name);
+    unlink(path);
+    return rmdir(dir);
+}
+
+/* --- what a test says */
+
+#define GRANT(...)                                                                                 \
+    (&(struct grant_config){.issuer = ISS,                                                         \
+                            .subject = "bob",                                                      \
+                            .topics = {(const char *[]){"a", "b"}, 2},                             \
+                            .group_prefix = "bob",                                                 \
+                            .participant = "did:web:bob",                                          \
+                            .operations = OP_READ,                                                 \
+                            __VA_ARGS__})
+#define TOKEN(...)                                                                                 \
+    (&(struct identity){.issuer = ISS,                                                             \
+                        .shared_subjects = true,                                                   \
+                        .subject = "bob",                                                          \
+                        .jti = "j1",                                                               \
+                        .issued = now_s() - 10,                                                    \
+                        .expires = now_s() + 300,                                                  \
+                        __VA_ARGS__})
+
+static int put_begin(const struct grant_config *c)
+{
+    struct grant *g;
+    const char *why;
+    int rc;
+
+    assert_int_equal(grant_new(c, GRANT_FROM_API, &g, &why), OK);
+    rc = store_grant(bed.store, g, done, &bed);
+    grant_unref(g);
+    return rc;
+}
+
+static int put(const struct grant_config *c)
+{
+    int rc = put_begin(c);
+
+    return rc != OK ? rc : wait_done();
+}
+
+static int revoke_begin(enum revoke_kind kind, const char *issuer, const char *value)
+{
+    struct revocation *r = revocation_new(kind, issuer, value, "", now_s(), 0, "test");
+    int rc = store_revoke(bed.store, r, done, &bed);
+
+    revocation_free(r);
+    return rc;
+}
+
+static int revoke_now(enum revoke_kind kind, const char *issuer, const char *value)
+{
+    int rc = revoke_begin(kind, issuer, value);
+
+    return rc != OK ? rc : wait_done();
+}
+
+static int load_config(const struct config *c)
+{
+    int rc = store_config_grants(bed.store, c, done, &bed);
+
+    return rc != OK ? rc : wait_done();
+}
+
+static void add_grant(void *arg, const struct grant *g)
+{
+    strcat(arg, g->id);
+    strcat(arg, " ");
+}
+
+static void add_revocation(void *arg, const struct revocation *r)
+{
+    size_t n = strlen(arg);
+
+    sprintf((char *)arg + n, "%s:%s ", revoke_kind_name(r->kind), r->value);
+}
+
+static bool has_grant(const char *id)
+{
+    char text[4096] = " ", want[128];
+
+    store_each_grant(bed.store, add_grant, text + 1);
+    snprintf(want, sizeof(want), " %s ", id);
+    return strstr(text, want) != NULL;
+}
+
+static bool has_revocation(const char *what)
+{
+    char text[8192] = " ", want[128];
+
+    store_each_revocation(bed.store, add_revocation, text + 1);
+    snprintf(want, sizeof(want), " %s ", what);
+    return strstr(text, want) != NULL;
+}
+
+/* --- tests */
+
+static void reaches_every_worker(void **state)
+{
+    unsigned i;
+
+    (void)state;
+    bed_open(NULL, config);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    assert_int_equal(put(GRANT(.id = "t2")), OK);
+    for (i = 0; i < WORKERS; i++) {
+        expect(i, TOKEN(.transfer = "t1"), LOGIN_OK);
+        expect(i, TOKEN(.transfer = "t2"), LOGIN_OK);
+    }
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), OK);
+    assert_int_equal(bed.closed, WORKERS);
+    for (i = 0; i < WORKERS; i++) {
+        assert_int_equal(open_sessions(i), 1);
+        expect(i, TOKEN(.transfer = "t1"), LOGIN_REVOKED);
+    }
+    assert_false(has_grant("t1"));
+    assert_true(has_grant("t2"));
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), OK); /* again */
+    assert_int_equal(bed.closed, 0);
+    assert_int_equal(store_ungrant(bed.store, "t2", done, &bed), OK);
+    assert_int_equal(wait_done(), OK);
+    assert_int_equal(bed.closed, WORKERS);
+    expect(0, TOKEN(.transfer = "t2"), LOGIN_NO_GRANT);
+    assert_false(has_revocation("transfer:t2"));
+    assert_int_equal(store_ungrant(bed.store, "t2", done, &bed), ERR_UNKNOWN);
+    bed_close();
+}
+
+static void survives_a_restart(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1", .not_before = 5, .expires = 4000000000,
+                               .operations = OP_READ | OP_MANAGE, .client = "c", .asset = "ass",
+                               .agreement = "agr")),
+                     OK);
+    assert_int_equal(put(GRANT(.id = "t2")), OK);
+    assert_int_equal(put(GRANT(.id = "t3")), OK);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t2"), OK);
+    assert_int_equal(revoke_now(REVOKE_JTI, ISS, "j9"), OK);
+    assert_int_equal(store_ungrant(bed.store, "t3", done, &bed), OK);
+    assert_int_equal(wait_done(), OK);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "again"), OK);
+    assert_int_equal(put(GRANT(.id = "again")), OK);
+    bed_close();
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    bed_open(path, config);
+    assert_true(has_grant("t1"));
+    assert_false(has_grant("t2"));
+    assert_false(has_grant("t3"));
+    assert_true(has_revocation("jti:j9"));
+    expect(1, TOKEN(.transfer = "t1", .client = "c"), LOGIN_OK);
+    const struct grant *g = bed.workers[1].sessions[0].set.at[0];
+    assert_int_equal(g->ntopics, 2);
+    assert_string_equal(g->topics[1], "b");
+    assert_string_equal(g->agreement, "agr");
+    assert_string_equal(g->asset, "ass");
+    assert_string_equal(g->participant, "did:web:bob");
+    assert_int_equal(g->operations, OP_READ | OP_MANAGE);
+    assert_int_equal(g->not_before, 5);
+    assert_int_equal(g->expires, 4000000000);
+    expect(1, TOKEN(.transfer = "t1", .client = "d"), LOGIN_NO_GRANT);
+    expect(2, TOKEN(.transfer = "t2"), LOGIN_REVOKED);
+    expect(2, TOKEN(.transfer = "t1", .client = "c", .jti = "j9"), LOGIN_REVOKED);
+    expect(2, TOKEN(.transfer = "again"), LOGIN_REVOKED);
+    expect(2, TOKEN(.transfer = "again", .issued = now_s() + 1), LOGIN_OK);
+    bed_close();
+}
+
+/* The tokens that a revocation closed are barred by their own identity: on the other workers, and
+ * after a restart. */
+static void closed_tokens_are_barred(void **state)
+{
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    assert_int_equal(put(GRANT(.id = "t2")), OK);
+    expect(0, TOKEN(.shared_subjects = false), LOGIN_OK);
+    expect(1, TOKEN(.shared_subjects = false), LOGIN_OK);
+    expect(1, TOKEN(.shared_subjects = false, .jti = "", .client = "c"), LOGIN_OK);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), OK);
+    assert_int_equal(bed.closed, 3);
+    assert_true(has_revocation("jti:j1"));
+    assert_true(has_revocation("token:bob"));
+    expect(2, TOKEN(.shared_subjects = false), LOGIN_REVOKED);
+    expect(2, TOKEN(.shared_subjects = false, .jti = "", .client = "c"), LOGIN_REVOKED);
+    expect(2, TOKEN(.shared_subjects = false, .jti = "j2"), LOGIN_OK); /* what is left: t2 */
+    /* a token that names the transfer, from a clock ahead of ours */
+    assert_int_equal(put(GRANT(.id = "t3")), OK);
+    expect(0, TOKEN(.transfer = "t3", .jti = "ahead", .issued = now_s() + 20), LOGIN_OK);
+    expect(1, TOKEN(.transfer = "t3", .jti = "behind"), LOGIN_OK);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t3"), OK);
+    assert_int_equal(bed.closed, 2);
+    assert_true(has_revocation("jti:ahead"));
+    assert_false(has_revocation("jti:behind")); /* its time bars it */
+    assert_int_equal(put(GRANT(.id = "t3")), OK);
+    expect(0, TOKEN(.transfer = "t3", .jti = "ahead", .issued = now_s() + 20), LOGIN_REVOKED);
+    expect(0, TOKEN(.transfer = "t3", .jti = "new", .issued = now_s() + 20), LOGIN_OK);
+    bed_close();
+    bed_open(path, config);
+    expect(0, TOKEN(.shared_subjects = false), LOGIN_REVOKED);
+    expect(0, TOKEN(.shared_subjects = false, .jti = "", .client = "c"), LOGIN_REVOKED);
+    expect(0, TOKEN(.transfer = "t3", .jti = "ahead", .issued = now_s() + 20), LOGIN_REVOKED);
+    expect(0, TOKEN(.transfer = "t3", .jti = "behind"), LOGIN_REVOKED);
+    bed_close();
+}
+
+static void attributes_end_their_transfers(void **state)
+{
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1", .agreement = "agr")), OK);
+    assert_int_equal(put(GRANT(.id = "t2", .agreement = "agr")), OK);
+    assert_int_equal(put(GRANT(.id = "t3", .agreement = "other")), OK);
+    assert_int_equal(load_config(with_grants), OK);
+    expect(0, TOKEN(.transfer = "t1"), LOGIN_OK);
+    expect(1, TOKEN(.transfer = "t3"), LOGIN_OK);
+    assert_int_equal(revoke_now(REVOKE_AGREEMENT, "", "agr"), OK);
+    assert_int_equal(bed.closed, 1);
+    assert_false(has_grant("t1"));
+    assert_false(has_grant("t2"));
+    assert_false(has_grant("c1"));
+    assert_true(has_grant("t3"));
+    bed_close();
+    bed_open(path, config);
+    assert_int_equal(load_config(with_grants), OK);
+    assert_false(has_grant("c1"));
+    expect(0, TOKEN(.transfer = "t2"), LOGIN_REVOKED);
+    expect(0, TOKEN(.transfer = "c1"), LOGIN_REVOKED);
+    expect(0, TOKEN(.transfer = "t3"), LOGIN_OK);
+    bed_close();
+}
+
+static void grants_of_the_configuration(void **state)
+{
+    (void)state;
+    bed_open(path, with_grants);
+    assert_int_equal(load_config(with_grants), OK);
+    expect(0, TOKEN(), LOGIN_OK);
+    expect(1, TOKEN(.subject = "eve", .jti = "je"), LOGIN_OK);
+    assert_int_equal(load_config(with_grants), OK); /* nothing has changed */
+    assert_int_equal(bed.closed, 0);
+    assert_int_equal(load_config(fewer_grants), OK); /* removed: closed */
+    assert_int_equal(bed.closed, 1);
+    expect(1, TOKEN(.subject = "eve", .jti = "je"), LOGIN_NO_GRANT);
+    assert_int_equal(load_config(with_grants), OK);
+    expect(1, TOKEN(.subject = "eve", .jti = "je"), LOGIN_OK);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "c1"), OK);
+    assert_int_equal(bed.closed, 1);
+    assert_false(has_grant("c1"));
+    assert_int_equal(load_config(with_grants), OK);
+    expect(0, TOKEN(.jti = "j2", .issued = now_s() + 5), LOGIN_REVOKED);
+    bed_close();
+    bed_open(path, with_grants);
+    expect(0, TOKEN(.subject = "eve", .jti = "je"), LOGIN_NO_GRANT); /* not kept */
+    assert_int_equal(load_config(with_grants), OK);
+    expect(0, TOKEN(.subject = "eve", .jti = "je"), LOGIN_OK);
+    expect(0, TOKEN(.jti = "j3", .issued = now_s() + 5), LOGIN_REVOKED); /* kept */
+    /* put over the API it comes back, and the configuration gives way */
+    assert_int_equal(put(GRANT(.id = "c1")), OK);
+    assert_int_equal(load_config(with_grants), OK);
+    expect(0, TOKEN(.transfer = "c1", .jti = "j4", .issued = now_s() + 5), LOGIN_OK);
+    bed_close();
+}
+
+/* Before the workers stand: what was changed reaches them when they begin. */
+static void before_the_start(void **state)
+{
+    struct store_peers peers = {0, NULL, NULL};
+    char err[256];
+
+    (void)state;
+    memset(&bed, 0, sizeof(bed));
+    bed.loop = loop_new();
+    bed.patience = loop_timer_new(bed.loop, on_patience, NULL);
+    bed.store = store_open(path, bed.loop, config, err, sizeof(err));
+    assert_non_null(bed.store);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    assert_int_equal(load_config(with_grants), OK);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "c1"), OK);
+    assert_true(has_grant("t1"));
+    assert_int_equal(store_start(bed.store, &peers, on_ready, &bed), OK);
+    assert_int_equal(store_start(bed.store, &peers, on_ready, &bed), ERR_BUSY);
+    assert_int_equal(wait_done(), OK);
+    store_close(bed.store);
+    loop_timer_free(bed.patience);
+    loop_free(bed.loop);
+}
+
+/* kill -9 the moment that the answer is there. */
+static void survives_kill(void **state)
+{
+    int fds[2];
+    pid_t pid;
+    char c;
+    int status;
+
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        bed_open(path, config);
+        if (put(GRANT(.id = "t1")) != OK || put(GRANT(.id = "t2")) != OK ||
+            revoke_now(REVOKE_TRANSFER, "", "t1") != OK || write(fds[1], "x", 1) != 1)
+            _exit(1);
+        pause();
+        _exit(2);
+    }
+    close(fds[1]);
+    assert_int_equal(read(fds[0], &c, 1), 1);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    close(fds[0]);
+    bed_open(path, config);
+    assert_false(has_grant("t1"));
+    assert_true(has_grant("t2"));
+    assert_true(has_revocation("transfer:t1"));
+    expect(0, TOKEN(.transfer = "t1"), LOGIN_REVOKED);
+    bed_close();
+}
+
+/* A disk that takes no more: the caller hears it, closed stays closed, a grant is taken back, and
+ * when there is room again everything works. */
+static void disk_full(void **state)
+{
+    struct rlimit was, none;
+    struct stat st;
+    char wal[128];
+
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    expect(0, TOKEN(.transfer = "t1"), LOGIN_OK);
+    snprintf(wal, sizeof(wal), "%s-wal", path);
+    assert_int_equal(stat(wal, &st), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &was);
+    none = was;
+    none.rlim_cur = (rlim_t)st.st_size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    assert_int_equal(put(GRANT(.id = "t2")), ERR_IO);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), ERR_IO);
+    assert_int_equal(bed.closed, 1);
+    assert_false(has_grant("t2"));
+    expect(1, TOKEN(.transfer = "t2"), LOGIN_NO_GRANT);
+    expect(1, TOKEN(.transfer = "t1"), LOGIN_REVOKED);
+    setrlimit(RLIMIT_FSIZE, &was);
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), OK);
+    assert_int_equal(put(GRANT(.id = "t2")), OK);
+    bed_close();
+    bed_open(path, config);
+    expect(1, TOKEN(.transfer = "t1"), LOGIN_REVOKED);
+    expect(1, TOKEN(.transfer = "t2"), LOGIN_OK);
+    bed_close();
+}
+
+static void workers_that_fail(void **state)
+{
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    expect(1, TOKEN(.transfer = "t1"), LOGIN_OK);
+    bed.refuse = ERR_LIMIT;
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), ERR_LIMIT);
+    assert_int_equal(bed.closed, 1); /* by the others */
+    assert_int_equal(put(GRANT(.id = "t2")), ERR_LIMIT);
+    bed.refuse = OK;
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), OK);
+    assert_false(has_grant("t2"));
+    bed_close();
+}
+
+static void on_pause(void *arg)
+{
+    loop_stop(arg);
+}
+
+/* No answer before the last worker has acknowledged. */
+static void waits_for_all(void **state)
+{
+    struct change_ack *first;
+
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    bed.hold = true;
+    assert_int_equal(revoke_begin(REVOKE_TRANSFER, "", "t1"), OK);
+    first = bed.held;
+    bed.hold = false;
+    assert_int_equal(put_begin(GRANT(.id = "t2")), OK); /* waits behind it */
+    loop_timer_free(bed.patience);
+    bed.patience = loop_timer_new(bed.loop, on_pause, bed.loop);
+    assert_int_equal(loop_timer_set(bed.patience, 300000), OK);
+    assert_int_equal(loop_run(bed.loop), OK);
+    assert_false(bed.ended);
+    loop_timer_free(bed.patience);
+    bed.patience = loop_timer_new(bed.loop, on_patience, NULL);
+    change_ack_done(first, OK, 7);
+    assert_int_equal(wait_done(), OK);
+    if (bed.closed == 7)
+        assert_int_equal(wait_done(), OK);
+    assert_true(has_grant("t2"));
+    bed_close();
+}
+
+static unsigned answers;
+static int last_answer;
+
+static void count_answer(void *arg, int result, unsigned closed)
+{
+    (void)arg;
+    (void)closed;
+    answers++;
+    last_answer = result;
+}
+
+/* What is under way at the end is committed all the same, and its caller told. */
+static void closed_in_the_middle(void **state)
+{
+    struct revocation *r = revocation_new(REVOKE_JTI, ISS, "late", "", 1, 0, "");
+
+    (void)state;
+    bed_open(path, config);
+    bed.hold = true;
+    answers = 0;
+    assert_int_equal(store_revoke(bed.store, r, count_answer, NULL), OK);
+    assert_int_equal(store_revoke(bed.store, r, count_answer, NULL), OK);
+    revocation_free(r);
+    bed_close();
+    assert_int_equal(answers, 2);
+    assert_int_equal(last_answer, ERR_BUSY);
+    bed_open(path, config);
+    assert_true(has_revocation("jti:late"));
+    bed_close();
+}
+
+static void many_at_once(void **state)
+{
+    char name[32];
+    unsigned i;
+
+    (void)state;
+    bed_open(path, config);
+    answers = 0;
+    for (i = 0; i < STORE_CHANGES_MAX; i++) {
+        struct revocation *r;
+
+        snprintf(name, sizeof(name), "j%u", i);
+        r = revocation_new(REVOKE_JTI, ISS, name, "", 1, 0, "");
+        assert_int_equal(store_revoke(bed.store, r, count_answer, NULL), OK);
+        revocation_free(r);
+    }
+    assert_int_equal(revoke_begin(REVOKE_JTI, ISS, "one more"), ERR_BUSY);
+    bed_close();
+    assert_int_equal(answers, STORE_CHANGES_MAX);
+    assert_int_equal(last_answer, OK);
+    bed_open(path, config);
+    assert_true(has_revocation("jti:j0"));
+    assert_true(has_revocation("jti:j255"));
+    bed_close();
+}
+
+static void limits(void **state)
+{
+    (void)state;
+    bed_open(path, tiny);
+    assert_int_equal(put(GRANT(.id = "t1", .expires = now_s() - 1)), OK);
+    assert_int_equal(put(GRANT(.id = "t2")), OK);
+    assert_int_equal(put(GRANT(.id = "t3")), OK); /* t1 has ended and makes room */
+    assert_int_equal(put(GRANT(.id = "t4")), ERR_LIMIT);
+    assert_int_equal(put(GRANT(.id = "t3", .operations = OP_WRITE)), OK);
+    assert_int_equal(load_config(with_grants), OK); /* with its limits */
+    assert_int_equal(load_config(tiny), OK);
+    assert_int_equal(revoke_now(REVOKE_JTI, ISS, "j1"), OK);
+    assert_int_equal(revoke_now(REVOKE_JTI, ISS, "j2"), OK);
+    expect(0, TOKEN(.transfer = "t2", .jti = "j9"), LOGIN_OK);
+    /* no room to keep it: in force, but not a success */
+    assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t2"), ERR_LIMIT);
+    assert_int_equal(bed.closed, 1);
+    expect(0, TOKEN(.transfer = "t2", .jti = "j9"), LOGIN_REVOKED);
+    bed_close();
+}
+
+static const char *open_fails(void)
+{
+    static char err[256];
+    struct loop *l = loop_new();
+    struct store *s;
+
+    err[0] = '\0';
+    s = store_open(path, l, config, err, sizeof(err));
+    assert_null(s);
+    loop_free(l);
+    assert_true(err[0] != '\0');
+    return err;
+}
+
+static void sql(const char *text)
+{
+    sqlite3 *db;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+static void files_that_cannot_be_used(void **state)
+{
+    FILE *f;
+
+    (void)state;
+    /* another process holds it */
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    assert_non_null(strstr(open_fails(), "lock"));
+    bed_close();
+    /* newer than we are; rows that make no sense */
+    sql("UPDATE state SET version = 99");
+    assert_non_null(strstr(open_fails(), "version 99"));
+    sql("UPDATE state SET version = 1; UPDATE grants SET operations = 1024");
+    assert_non_null(strstr(open_fails(), "no sense"));
+    sql("DELETE FROM grants; INSERT INTO revocations VALUES ('nonsense','','x','',1,1,0,'')");
+    assert_non_null(strstr(open_fails(), "no sense"));
+    sql("DELETE FROM revocations; INSERT INTO revocations VALUES ('jti','','x','',1,1,0,'')");
+    assert_non_null(strstr(open_fails(), "no sense"));
+    sql("DELETE FROM revocations");
+    bed_open(path, config);
+    bed_close();
+    /* somebody else's database */
+    unlink(path);
+    sql("CREATE TABLE shop (a); INSERT INTO shop VALUES (1)");
+    assert_non_null(strstr(open_fails(), "not one of sluice"));
+    /* no database */
+    unlink(path);
+    f = fopen(path, "w");
+    fputs("this is a text file, and long enough to be looked at, line by line, byte by byte\n", f);
+    fclose(f);
+    open_fails();
+    unlink(path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    open_fails();
+    rmdir(path);
+    f = fopen(path, "w");
+    fclose(f);
+}
+
+static void ignore_grant(void *arg, struct grant *g)
+{
+    (void)g;
+    ++*(unsigned *)arg;
+}
+
+static void swept(void **state)
+{
+    struct revocation *r = revocation_new(REVOKE_JTI, ISS, "j1", "", 1, 100, "");
+    struct revocation *keep = revocation_new(REVOKE_JTI, ISS, "j2", "", 1, 0, "");
+    struct change_item items[] = {{.kind = CHANGE_REVOKE, .revocation = r},
+                                  {.kind = CHANGE_REVOKE, .revocation = keep},
+                                  {.kind = CHANGE_GRANT}};
+    struct change change = {7, items, 3};
+    const struct change *changes[] = {&change};
+    struct db_write w = {changes, 1, 0};
+    struct grant_table *t = grant_table_new(config);
+    struct store_db *db;
+    char err[256];
+    const char *why;
+    uint64_t number;
+    unsigned grants = 0;
+
+    (void)state;
+    assert_int_equal(
+        grant_new(GRANT(.id = "t1", .expires = 100), GRANT_FROM_API, &items[2].grant, &why), OK);
+    db = store_db_open(path, err, sizeof(err));
+    assert_non_null(db);
+    assert_int_equal(store_db_write(db, &w), OK);
+    w.count = 0;
+    w.sweep_s = 99;
+    assert_int_equal(store_db_write(db, &w), OK);
+    assert_int_equal(store_db_load(db, t, &number, err, sizeof(err)), OK);
+    assert_int_equal(number, 7);
+    assert_int_equal(grant_table_revocations(t), 2);
+    grant_table_free(t);
+    t = grant_table_new(config);
+    w.sweep_s = 101;
+    assert_int_equal(store_db_write(db, &w), OK);
+    assert_int_equal(store_db_load(db, t, &number, err, sizeof(err)), OK);
+    assert_int_equal(grant_table_revocations(t), 1);
+    grant_table_each_grant(t, ignore_grant, &grants);
+    assert_int_equal(grants, 0);
+    grant_table_free(t);
+    store_db_close(db);
+    grant_unref(items[2].grant);
+    revocation_free(r);
+    revocation_free(keep);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reaches_every_worker),
+        T(survives_a_restart),
+        T(closed_tokens_are_barred),
+        T(attributes_end_their_transfers),
+        T(grants_of_the_configuration),
+        T(before_the_start),
+        T(survives_kill),
+        T(disk_full),
+        T(workers_that_fail),
+        T(waits_for_all),
+        T(closed_in_the_middle),
+        T(many_at_once),
+        T(limits),
+        T(files_that_cannot_be_used),
+        T(swept),
+    };
+
+    return cmocka_run_group_tests(tests, setup_all, teardown_all);
+}
