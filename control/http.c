@@ -38,7 +38,7 @@ void reply_json(struct control *c, struct evhttp_request *req, int code, json_t 
 }
 
 void answer_error(struct control *c, struct evhttp_request *req, int code, const char *error,
-                 const char *message)
+                  const char *message)
 {
     if (code == 503)
         evhttp_add_header(evhttp_request_get_output_headers(req), "Retry-After", "1");

@@ -189,6 +189,18 @@ static void test_ring(void **state)
             if (!ring_put(r, line, n))
                 break;
         }
+        /* To the last byte, and not one more. */
+        size_t room = AUDIT_RING_BYTES - (r->head - r->tail);
+        if (round % 4 == 3 && room > 8) {
+            memset(line, 'x', room);
+            assert_false(ring_put(r, line, room - 3));
+            assert_true(ring_put(r, line, room - 4));
+            while (taken < put)
+                assert_int_equal(ring_take(r, out), 1 + taken++ * 7919 % (AUDIT_LINE_MAX - 1));
+            assert_int_equal(ring_take(r, out), room - 4);
+            assert_int_equal(ring_take(r, out), 0);
+            continue;
+        }
         for (uint64_t until = put - (round & 1 ? 3 : 0); taken < until; taken++) {
             size_t n = ring_take(r, out);
             assert_int_equal(n, 1 + taken * 7919 % (AUDIT_LINE_MAX - 1));
