@@ -214,10 +214,12 @@ void broker_failed(struct broker *b, uint64_t since_us, int why, const char *tex
     if (!since_us || since_us < b->failed_us)
         return;
     c->stats.connect_failures++;
-    uint64_t pause_us = CLUSTER_BACKOFF_MIN_US << (b->failures < 6 ? b->failures : 6);
+    uint64_t pause_us = (uint64_t)CLUSTER_BACKOFF_MIN_US << (b->failures < 6 ? b->failures : 6);
     if (pause_us > CLUSTER_BACKOFF_MAX_US)
         pause_us = CLUSTER_BACKOFF_MAX_US;
     pause_us = pause_us * 3 / 4 + cluster_random(c) % (pause_us / 2);
+    /* What was led or coordinated there may have moved. */
+    refresh_want(c);
     b->failures++;
     b->failed_us = now_us;
     b->not_before_us = now_us + pause_us;
@@ -237,6 +239,7 @@ void broker_broke(struct broker *b, int why, const char *text)
 {
     uint64_t now_us = loop_now_us(b->cluster->loop);
     char name[CLUSTER_HOST_MAX + 64];
+    refresh_want(b->cluster);
     if (b->why == why && now_us - b->logged_us < LOG_PAUSE_US)
         return;
     b->why = why;

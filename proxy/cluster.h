@@ -33,11 +33,14 @@ int cluster_config(struct cluster *c, const struct config *config, struct tls_co
 /* A new token for SASL/OAUTHBEARER upstream; copied. */
 int cluster_token(struct cluster *c, const char *token, int64_t expires_s) SL_MUST;
 
-/* True once the first probe has succeeded; then versions below are known. */
+/* True once metadata has come, at least one broker is up, and every broker that the cluster lists
+ * has been tried once (or connect_timeout_ms has passed); then versions below are known. False
+ * again while no broker is up. */
 bool cluster_ready(const struct cluster *c);
 /* Why not, for /readyz; "" when ready. Names no host. */
 const char *cluster_trouble(const struct cluster *c);
-/* What all brokers and our tables can do; false: not offered. */
+/* What our tables and all brokers can do; false: not offered. A broker that was never reached does
+ * not count; one that is away counts with what it said last while the cluster lists it. */
 bool cluster_versions(const struct cluster *c, int api, struct versions *out);
 /* Finalized features for our own ApiVersions answer (production features such as
  * transaction.version); fn is called for each; the epoch is -1 when there is none. */
@@ -63,6 +66,7 @@ int cluster_watch(struct cluster *c, const char *topic) SL_MUST;
 void cluster_unwatch(struct cluster *c, const char *topic);
 /* NULL: not watched. Valid until the loop's next turn. */
 const struct topic_info *cluster_topic(const struct cluster *c, const void *name, size_t n);
+/* Also by the id that it had before it was made anew; compare info->id. */
 const struct topic_info *cluster_topic_by_id(const struct cluster *c, const uint8_t id[16]);
 /* Leaders turned out wrong: refresh soon. */
 void cluster_stale(struct cluster *c);

@@ -8,11 +8,11 @@
 #include "base/log.h"
 #include "codec/msg.h"
 #include "codec/read.h"
+#include "codec/reply.h"
 #include "proxy/cluster_priv.h"
 
-#define API_METADATA              3
-#define API_API_VERSIONS          18
-#define ERROR_UNSUPPORTED_VERSION 35
+#define API_METADATA     3
+#define API_API_VERSIONS 18
 
 #define ARENA_BYTES         (1024 * 1024)
 #define REFRESH_BACKOFF_MAX 5 /* doublings of CLUSTER_REFRESH_MIN_US */
@@ -255,11 +255,11 @@ static void versions_answer(struct upstream_call *call, struct buf *frame, size_
         buf_copy_out(frame, body_off, code, sizeof(code));
         error = read_i16(code);
         /* A broker that lacks the version answers in version 0 (KIP-511). */
-        version = error == ERROR_UNSUPPORTED_VERSION ? 0 : version;
+        version = error == KAFKA_UNSUPPORTED_VERSION ? 0 : version;
         e = msg_decode(&m, &a, schema_find(API_API_VERSIONS, false), version, frame, body_off,
                        frame->len - body_off, NULL);
     }
-    int16_t below = error == ERROR_UNSUPPORTED_VERSION ? versions_below(b, e ? NULL : &m) : -1;
+    int16_t below = error == KAFKA_UNSUPPORTED_VERSION ? versions_below(b, e ? NULL : &m) : -1;
     if (below >= 0) {
         versions_ask(b, below);
         if (!b->versions_asked)
