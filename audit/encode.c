@@ -186,8 +186,9 @@ static void put_head(struct line *l, const struct audit_event *e, const struct s
     put_number(l, "type_uid", (int64_t)s->class_uid * 100 + s->activity_id);
     put_number(l, "severity_id", s->severity_id);
     put_text(l, "severity", severities[s->severity_id]);
-    put_number(l, "status_id", s->failure ? 2 : 1);
-    put_text(l, "status", s->failure ? "Failure" : "Success");
+    bool failure = s->failure || e->failed;
+    put_number(l, "status_id", failure ? 2 : 1);
+    put_text(l, "status", failure ? "Failure" : "Success");
     if (e->error)
         put_number(l, "status_code", e->error);
     put_text(l, "status_detail", e->reason);

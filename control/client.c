@@ -36,24 +36,33 @@ static size_t take(char *p, size_t size, size_t n, void *arg)
     return more;
 }
 
-/* A whole file, or standard input for "-"; false with err. */
-static bool slurp(const char *path, struct bytes *out, char *err)
+static bool slurp_stream(FILE *f, struct bytes *out)
 {
     char chunk[4096];
     size_t n;
     bool good = true;
-    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    *out = (struct bytes){.limit = FILE_MAX};
-    if (!f) {
-        snprintf(err, CLIENT_ERROR_BYTES, "%s: %s", path, strerror(errno));
-        return false;
-    }
     while (good && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
         good = take(chunk, 1, n, out) == n;
-    good = good && !ferror(f) && out->n > 0;
-    if (f != stdin)
-        fclose(f);
     explicit_bzero(chunk, sizeof(chunk));
+    return good && !ferror(f) && out->n > 0;
+}
+
+/* A whole file, or standard input for "-"; false with err. */
+static bool slurp(const char *path, struct bytes *out, char *err)
+{
+    *out = (struct bytes){.limit = FILE_MAX};
+    bool good;
+    if (strcmp(path, "-") == 0) {
+        good = slurp_stream(stdin, out);
+    } else {
+        FILE *f = fopen(path, "re");
+        if (!f) {
+            snprintf(err, CLIENT_ERROR_BYTES, "%s: %s", path, strerror(errno));
+            return false;
+        }
+        good = slurp_stream(f, out);
+        fclose(f);
+    }
     if (!good)
         snprintf(err, CLIENT_ERROR_BYTES, "%s: empty, too long, or unreadable", path);
     return good;

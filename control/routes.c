@@ -240,11 +240,11 @@ static void reply_refused(struct control *c, struct evhttp_request *req, int res
         answer_error(c, req, 404, "not_found", "no such grant");
     else if (result == ERR_LIMIT)
         answer_error(c, req, 503, "full",
-                    "there is no room to keep it; see limits.grants and "
-                    "limits.revocations");
+                     "there is no room to keep it; see limits.grants and "
+                     "limits.revocations");
     else if (result == ERR_IO)
         answer_error(c, req, 503, "not_durable",
-                    "it could not be written; what it closed stays closed; try again");
+                     "it could not be written; what it closed stays closed; try again");
     else
         answer_error(c, req, 503, "busy", "it is not sure that all took it; try again");
 }
@@ -255,6 +255,7 @@ static void change_done(void *arg, int result, unsigned closed)
     struct control *c = p->control;
     if (c && c->gate.audit) {
         p->event.count = closed;
+        p->event.failed = result != OK;
         if (result != OK && !p->event.reason)
             p->event.reason = err_name(result);
         audit_put(c->gate.audit, &p->event);
@@ -393,7 +394,7 @@ static void revoke_token(struct control *c, struct evhttp_request *req, const ch
             answer_error(c, req, 503, "out_of_memory", "try again");
     } else if (jwt_verdict_retriable(verdict)) {
         answer_error(c, req, 503, "temporarily_unavailable",
-                    "the issuer's keys are not known yet; try again");
+                     "the issuer's keys are not known yet; try again");
     } else {
         log_info("control", "a token to revoke is none that could be used here: %s",
                  jwt_verdict_name(verdict));
@@ -445,7 +446,7 @@ static bool basic_known(const struct strings *tokens, const char *encoded)
 {
     static const char letters[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char text[1024];
+    char text[1024] = "";
     size_t used = 0;
     unsigned bits = 0, held = 0;
     for (; *encoded && *encoded != '='; encoded++) {

@@ -98,6 +98,10 @@ static void test_every_kind(void **state)
         assert_non_null(text_at(root, "metadata", "event_code"));
         json_decref(root);
     }
+    struct audit_event failed = {.kind = AUDIT_REVOCATION, .failed = true};
+    json_t *root = encode(&failed);
+    assert_string_equal(text_at(root, "status", NULL), "Failure");
+    json_decref(root);
     char small[64];
     struct audit_event e = {.kind = AUDIT_START};
     assert_int_equal(audit_encode(&e, 0, small, sizeof(small)), ERR_LIMIT);
