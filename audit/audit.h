@@ -48,6 +48,7 @@ enum audit_kind {
  * escaped, cut at 256 bytes, and invalid UTF-8 is replaced. */
 struct audit_event {
     enum audit_kind kind;
+    bool failed;                /* what was tried did not work, where the kind does not say so */
     uint64_t session;           /* a number, unique in this process */
     const char *client_address; /* "192.0.2.1:51234" */
     const char *reason;         /* verdict, cause, why */
