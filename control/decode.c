@@ -260,14 +260,16 @@ int decode_run(const struct decode_options *o, uint8_t *p, size_t n, FILE *out)
 {
     struct run r = {.o = o, .out = out};
     enum decode_form form = o->form == DECODE_GUESS ? guess(p, n) : o->form;
-    if (n == 0)
-        print_error(&r, 0, "the input is empty");
-    else if (form == DECODE_PCAP)
+    if (form == DECODE_PCAP)
         run_pcap(&r, p, n);
     else if (form == DECODE_HEX)
         run_hex(&r, p, n);
     else
         run_raw(&r, p, n);
+    if (!r.printed && !r.bad)
+        print_error(&r, 0,
+                    form == DECODE_PCAP ? "the capture holds no data of TCP streams"
+                                        : "the input is empty");
     buf_thread_trim();
     if (fflush(out) || ferror(out))
         return EXIT_BAD;

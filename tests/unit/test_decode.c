@@ -162,6 +162,7 @@ static void test_bad_input(void **state)
                           pcap = {.form = DECODE_PCAP},
                           answer = {.response = true, .api = 999, .form = DECODE_RAW};
     bad(&guess, "", 0, "empty", 0);
+    bad(&hex, " \n", 2, "empty", 0);
     bad(&raw, "\x16\x03\x01\x02\0\x01", 6, "TLS", 0);
     bad(&raw, "\xff\xff\xff\xff", 4, "-1", 0);
     bad(&raw, "\0\0\0\0", 4, "0", 0);
@@ -411,6 +412,17 @@ static void test_sequence_wrap(void **state)
     drop();
 }
 
+static void test_nothing_there(void **state)
+{
+    (void)state;
+    cap_begin(LINK_RAW, false, false);
+    opening();
+    assert_int_equal(run_cap(), 2);
+    assert_int_equal(ndocs, 1);
+    assert_non_null(strstr(text_at(0, "error"), "no data"));
+    drop();
+}
+
 static void test_started_late(void **state)
 {
     (void)state;
@@ -523,7 +535,8 @@ int main(void)
         cmocka_unit_test(test_api_versions), cmocka_unit_test(test_links),
         cmocka_unit_test(test_order),        cmocka_unit_test(test_sequence_wrap),
         cmocka_unit_test(test_started_late), cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_reopened),     cmocka_unit_test(test_spoilt),
+        cmocka_unit_test(test_reopened),     cmocka_unit_test(test_nothing_there),
+        cmocka_unit_test(test_spoilt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
