@@ -14,7 +14,8 @@ fromjson? | objects |
   .status_detail,
   .src_endpoint.ip,
   .tls.version,
-  (if .count then "\(.count) \(if .metadata.event_code == "revocation" then "closed" else "times" end)" else null end),
+  (.count | numbers | tostring) + " " +
+      ({revocation: "closed", close: "requests"}[.metadata.event_code // ""] // "times"),
   (.traffic | objects | "\(.bytes_in // 0) B in, \(.bytes_out // 0) B out")
 ] | map(select(. != null and . != "")) | join("  ") | sub(" +$"; "") |
 gsub("[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]"; "?")'

@@ -45,10 +45,12 @@ failed() {
 
 # --- processes: ours alone, each by its id
 
+# In sessions of their own: a Ctrl-C reaches this script, which then ends them in order. Should it be
+# killed outright, they end with it.
 start() { # NAME COMMAND...
     local name=$1
     shift
-    "$@" >"$dir/$name.log" 2>&1 </dev/null &
+    setpriv --pdeathsig TERM setsid "$@" >"$dir/$name.log" 2>&1 </dev/null &
     pids+=($!)
     last_pid=$!
 }
@@ -66,7 +68,7 @@ stop() { # PID
 # shellcheck disable=SC2317  # called by the trap
 finish() {
     local code=$? pid i
-    trap '' INT TERM EXIT ERR
+    trap '' INT TERM HUP EXIT ERR
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
         kill "${pids[i]}" 2>/dev/null || true
     done
@@ -89,6 +91,7 @@ trap finish EXIT
 trap 'failed "line $LINENO: $BASH_COMMAND"' ERR
 trap 'exit 130' INT
 trap 'exit 143' TERM
+trap 'exit 129' HUP
 
 within() { # SECONDS COMMAND...: until it succeeds, or what was started last has ended
     local end=$((SECONDS + $1))
@@ -157,7 +160,8 @@ refused() { # PATTERN PARTNER ARGUMENTS...
     local pid=$last_pid
     within 15 grep -qiE "$pattern" "$dir/refused.log" ||
         failed "kcat was not told '$pattern'"
-    grep -iE "$pattern" "$dir/refused.log" | head -n 1 | cut -c 1-150 >"$dir/said"
+    grep -iE "$pattern" "$dir/refused.log" | head -n 1 |
+        sed 's/^%[0-9]|.*\(SASL authentication\)/\1/; s/ (after .*//' >"$dir/said"
     stop "$pid"
     if grep -q catenaXId "$dir/refused.log"; then
         failed "kcat got records"
@@ -268,8 +272,9 @@ security.protocol=SASL_SSL
 ssl.ca.location=$dir/ca.pem
 sasl.mechanisms=OAUTHBEARER
 plugin.library.paths=$B/kcat-token.so
-fetch.wait.max.ms=50
 END
+# The embedded brokers wait out every Fetch that finds nothing.
+soon=(-X fetch.wait.max.ms=50)
 for partner in bob carol dave; do
     token_fetch "$partner" || failed "no token for $partner"
 done
@@ -291,7 +296,7 @@ fine "behind the gate are $(sed -n 's/^ *\([0-9]*\) brokers:.*/\1/p' "$dir/direc
     "and $(grep -c '^ *topic ' "$dir/direct.txt") topics"
 
 step 'bob reads through the gate, TLS and OAUTHBEARER, with an unmodified kcat'
-partner_kcat bob -G bob-app \
+partner_kcat bob "${soon[@]}" -G bob-app \
     -X auto.offset.reset=earliest -c 5 -u serial-parts >"$dir/group.txt" 2>"$dir/group.log" ||
     failed 'kcat reads nothing as group bob-app'
 [ "$(grep -c '"catenaXId":"urn:uuid:' "$dir/group.txt")" = 5 ] || failed 'not five events'
@@ -301,7 +306,7 @@ fine 'five events, as member of the group bob-app'
 for p in 0 1 2; do
     timeout 20 kcat -q -b "$bootstrap" -C -t serial-parts -p "$p" -o 0 -c 20 -f '%o %k %s\n' \
         >"$dir/inside-$p.txt" 2>"$dir/compare.log" || failed 'cannot read the brokers'
-    partner_kcat bob -q -C -t serial-parts -p "$p" -o 0 -c 20 -f '%o %k %s\n' \
+    partner_kcat bob "${soon[@]}" -q -C -t serial-parts -p "$p" -o 0 -c 20 -f '%o %k %s\n' \
         >"$dir/outside-$p.txt" 2>"$dir/compare.log" || failed "cannot read partition $p"
     cmp -s "$dir/inside-$p.txt" "$dir/outside-$p.txt" || failed "partition $p differs"
 done
@@ -341,7 +346,7 @@ cut_verified() {
 }
 for partner in bob carol; do
     SLUICE_TOKEN_FILE=$dir/$partner.token start "$partner-stream" kcat -F "$dir/kcat.conf" \
-        -G "$partner-live" -u serial-parts
+        "${soon[@]}" -G "$partner-live" -u serial-parts
     declare "${partner}_pid=$last_pid"
 done
 for partner in bob carol; do
@@ -400,7 +405,8 @@ if grep -qF -e "$(<"$dir/carol.token")" -e "$(<"$dir/carol.secret")" "$dir/audit
     "$dir/sluice.log"; then
     failed 'a token or a secret is in the audit or the log'
 fi
-"$here/demo/audit.sh" <"$dir/audit.jsonl" | tail -n 24 | sed 's/^/      /'
+"$here/demo/audit.sh" <"$dir/audit.jsonl" |
+    grep -E '^[0-9:.]+  (denial|auth_fail|revocation|close .* revoked .* out$)' | sed 's/^/      /'
 fine "$(wc -l <"$dir/audit.jsonl") lines, no token and no secret among them"
 
 # shellcheck disable=SC2154  # set by declare above
@@ -415,15 +421,15 @@ It stays up until Ctrl-C. In another terminal, as carol:
 
   export SLUICE_TOKEN_URL=$token_endpoint SLUICE_CLIENT_ID=carol SLUICE_CLIENT_SECRET=$(<"$dir/carol.secret")
   kcat -F $dir/kcat.conf -L
-  kcat -F $dir/kcat.conf -G carol-app serial-parts
+  kcat -F $dir/kcat.conf ${soon[*]} -G carol-app serial-parts
   kcat -F $dir/kcat.conf -C -t contract-prices
 
 and as the provider:
 
   $B/sluice sessions -c $dir/sluice.yaml
   $B/sluice revoke -c $dir/sluice.yaml --transfer transfer-4712
-  curl -d '{"transfer":"transfer-4712"}' -H 'Content-Type: application/json' $control/v1/revocations
-  curl $control/metrics
+  curl -s -d '{"transfer":"transfer-4712"}' -H 'Content-Type: application/json' $control/v1/revocations
+  curl -s $control/metrics
   tail -f $dir/audit.jsonl | $here/demo/audit.sh
 END
 trap 'echo; exit 0' INT

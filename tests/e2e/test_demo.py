@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -28,10 +29,10 @@ def processes_with(text):
 
 
 class TestDemo(unittest.TestCase):
-    def tell(self, folder):
+    def tell(self, folder, once="1"):
         built = os.environ.get("B")
         command = [ROOT / "demo" / "run.sh"] if built else ["make", "demo"]
-        environment = {**os.environ, "DEMO_ONCE": "1", "TMPDIR": folder}
+        environment = {**os.environ, "DEMO_ONCE": once, "TMPDIR": folder}
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -74,6 +75,37 @@ class TestDemo(unittest.TestCase):
             os.killpg(story.pid, signal.SIGINT)
             out, _ = story.communicate(timeout=60)
             self.assertNotEqual(story.returncode, 0, out)
+            self.assert_nothing_stays(folder)
+
+    def test_killed(self):
+        """Even when the script cannot clean up, no process stays."""
+        with tempfile.TemporaryDirectory(prefix="sluice-test-demo-") as folder:
+            story = self.tell(folder)
+            for line in story.stdout:
+                if line.startswith(" 3. "):
+                    break
+            os.killpg(story.pid, signal.SIGKILL)
+            story.communicate(timeout=60)
+            deadline = time.monotonic() + 15
+            while processes_with(folder) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            self.assertEqual(processes_with(folder), [])
+
+    def test_stays_up_until_interrupted(self):
+        """Without DEMO_ONCE it ends with Ctrl-C, and that is no failure."""
+        with tempfile.TemporaryDirectory(prefix="sluice-test-demo-") as folder:
+            story = self.tell(folder, once="0")
+            told = []
+            for line in story.stdout:
+                told.append(line)
+                if "audit.sh" in line:
+                    break
+            self.assertIsNone(story.poll(), "".join(told))
+            time.sleep(0.5)
+            os.killpg(story.pid, signal.SIGINT)
+            out, _ = story.communicate(timeout=60)
+            if "B" in os.environ:  # make itself reports an interrupt
+                self.assertEqual(story.returncode, 0, "".join(told) + out)
             self.assert_nothing_stays(folder)
 
 
