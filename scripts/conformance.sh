@@ -26,7 +26,7 @@ for artifact in org.apache.kafka:kafka-clients:4.3.1 org.slf4j:slf4j-api:1.7.36 
     com.fasterxml.jackson.core:jackson-databind:2.17.3; do
     file=$(echo "$artifact" | cut -d: -f2,3 | tr : -).jar
     [ -s "$jars/$file" ] ||
-        mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+        mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
             -Dartifact="$artifact" -DoutputDirectory="$jars"
 done
 
