@@ -412,6 +412,12 @@ fine "$(wc -l <"$dir/audit.jsonl") lines, no token and no secret among them"
 # shellcheck disable=SC2154  # set by declare above
 stop "$carol_pid"
 kill -0 "$gate" 2>/dev/null || failed 'the gate has ended'
+if [ "$once" != 0 ]; then
+    code=0
+    kill "$gate"
+    wait "$gate" || code=$?
+    [ "$code" = 0 ] || failed "the gate ended with $code"
+fi
 printf '\n%sEvery step did what it says.%s\n' "$green" "$plain"
 [ "$once" = 0 ] || exit 0
 
