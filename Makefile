@@ -98,9 +98,10 @@ demo/kcat-token.so: $(B)/kcat-token.so
 	ln -sf $(abspath $<) $@
 demo-tools: $(DEMO_TOOLS) $(B)/kcat-token.so
 demo:
-	scripts/install.sh run build demo
-	$(MAKE) --no-print-directory $(B)/sluice demo-tools demo/kcat-token.so
-	B=$(abspath $(B)) demo/run.sh
+	@scripts/install.sh run build demo
+	@echo 'building $(B)/sluice and the demonstration'
+	@$(MAKE) --no-print-directory -s -j$$(nproc) $(B)/sluice demo-tools demo/kcat-token.so
+	@B=$(abspath $(B)) demo/run.sh
 
 # --- fuzz targets: libFuzzer, so clang; `make fuzz FUZZ_SECONDS=60` builds and runs them all
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
