@@ -10,6 +10,7 @@
 
 #include "codec/frame.h"
 #include "codec/node.h"
+#include "codec/read.h"
 
 #define STAGE_BYTES 512
 #define TEXT_MAX    0x7fff
@@ -68,22 +69,20 @@ static void put(struct encode *e, const void *p, size_t n)
     e->staged = (uint16_t)(e->staged + n);
 }
 
+/* The last bytes of v, 1 to 8 of them, big-endian. */
 static void put_be(struct encode *e, uint64_t v, unsigned bytes)
 {
     uint8_t b[8];
-    for (unsigned i = 0; i < bytes; i++)
-        b[i] = (uint8_t)(v >> (8 * (bytes - 1 - i)));
-    put(e, b, bytes);
-}
-
-static void put_uvarint(struct encode *e, uint32_t v)
-{
-    uint8_t b[5];
-    size_t n = 0;
-    for (; v >= 0x80; v >>= 7)
-        b[n++] = (uint8_t)(v | 0x80);
-    b[n++] = (uint8_t)v;
-    put(e, b, n);
+    e->total += bytes;
+    if (!e->out)
+        return;
+    if (sizeof b > (size_t)STAGE_BYTES - e->staged)
+        flush(e);
+    v <<= 64 - 8 * bytes;
+    write_u32(b, (uint32_t)(v >> 32));
+    write_u32(b + 4, (uint32_t)v);
+    memcpy(e->stage + e->staged, b, sizeof b); /* what is too much is written over */
+    e->staged = (uint16_t)(e->staged + bytes);
 }
 
 static unsigned uvarint_bytes(uint32_t v)
@@ -92,6 +91,20 @@ static unsigned uvarint_bytes(uint32_t v)
     for (; v >= 0x80; v >>= 7)
         n++;
     return n;
+}
+
+static void put_uvarint(struct encode *e, uint32_t v)
+{
+    uint8_t b[5];
+    size_t n = 0;
+    if (!e->out) {
+        e->total += uvarint_bytes(v);
+        return;
+    }
+    for (; v >= 0x80; v >>= 7)
+        b[n++] = (uint8_t)(v | 0x80);
+    b[n++] = (uint8_t)v;
+    put(e, b, n);
 }
 
 /* The length in front of a string, bytes, records or an array. */
@@ -239,17 +252,30 @@ static bool is_default(struct node *n)
 
 /* --- the traversal */
 
-static void push_struct(struct encode *e, const struct shape *shape, const struct node *st)
+static struct level *push(struct encode *e)
 {
     assert(e->depth < MSG_DEPTH_MAX);
-    e->level[e->depth++] = (struct level){.shape = shape, .st = st, .hint = st ? st->child : NULL};
+    return &e->level[e->depth++];
+}
+
+static void push_struct(struct encode *e, const struct shape *shape, const struct node *st)
+{
+    struct level *l = push(e);
+    l->shape = shape;
+    l->array = NULL;
+    l->st = st;
+    l->hint = st ? st->child : NULL;
+    l->next = 0;
+    l->in_tags = false;
+    l->tagged = NULL;
 }
 
 static void push_array(struct encode *e, const struct step *step, const struct node *array)
 {
-    assert(e->depth < MSG_DEPTH_MAX);
-    e->level[e->depth++] =
-        (struct level){.shape = step->shape, .array = step, .hint = array->child};
+    struct level *l = push(e);
+    l->shape = step->shape;
+    l->array = step;
+    l->hint = array->child;
 }
 
 /* The struct's child with that row. Children stand in wire order as a rule, so the search goes on
@@ -313,6 +339,11 @@ static void step_array(struct encode *e, struct level *l)
 static void begin_tags(struct encode *e, struct level *l)
 {
     uint32_t count = 0;
+    if (l->shape->ntags == 0) {
+        put_uvarint(e, 0);
+        e->depth--;
+        return;
+    }
     l->hint = l->st ? l->st->child : NULL;
     for (uint16_t i = 0; i < l->shape->ntags && l->st; i++) {
         struct node *n = find_child(l, l->shape->tags[i].field);
