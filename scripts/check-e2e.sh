@@ -14,25 +14,32 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 cache=${SLUICE_CACHE:-$HOME/.cache/sluice}
 junit=${E2E_JUNIT:-$(mktemp)}
 
+cd "$here/tests/e2e"
+PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TERM=dumb \
+    "$cache/venv/bin/python" -m pytest --color=no --junitxml="$junit" -q "$@" </dev/null &
+tests=$!
+trap 'kill -TERM "$tests"' TERM INT HUP
 status=0
-(cd "$here/tests/e2e" && PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TERM=dumb \
-    "$cache/venv/bin/python" -m pytest --color=no --junitxml="$junit" -q "$@" </dev/null) ||
-    status=$?
+wait "$tests" || status=$?
+while kill -0 "$tests" 2>/dev/null; do # a signal ended the wait, not the tests
+    wait "$tests" || status=$?
+done
+trap - TERM INT HUP
 
 line=$("$cache/venv/bin/python" - "$junit" <<'PY'
 import sys
 import xml.etree.ElementTree as tree
 try:
-    suites = tree.parse(sys.argv[1]).getroot().iter("testsuite")
-    total = {key: 0 for key in ("tests", "failures", "errors", "skipped")}
-    for suite in suites:
-        for key in total:
-            total[key] += int(suite.get(key, 0))
+    cases = {}
+    for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
+        name = (case.get("classname"), case.get("name"))
+        found = {child.tag for child in case}
+        cases.setdefault(name, set()).update(found or {"passed"})
 except (OSError, tree.ParseError):
-    print("0 passed, 1 failed")
-else:
-    failed = total["failures"] + total["errors"]
-    print(f"{total['tests'] - failed - total['skipped']} passed, {failed} failed")
+    cases = {}
+failed = sum(1 for found in cases.values() if found & {"failure", "error"})
+passed = sum(1 for found in cases.values() if found == {"passed"})
+print(f"{passed} passed, {failed if cases else 1} failed")
 PY
 )
 [ -n "${E2E_JUNIT:-}" ] || rm -f "$junit"

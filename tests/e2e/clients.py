@@ -1,22 +1,25 @@
 """The real clients, each as a function of a Door (where to go and with what token) that gives back
 records or what the client said."""
 
+import base64
 import contextlib
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
+import threading
 import time
 import uuid
 
 import confluent_kafka
 
 import parts
-from processes import Process
+from processes import DIES_WITH_US, Process, wait_for, watch
 from records import Record
 
-RUN_S = 90
+RUN_S = 60
 
 
 class Door:
@@ -103,7 +106,6 @@ class Door:
 
 def expiry(token):
     """The time at which a token ends, seconds since 1970."""
-    import base64
     body = token.split(".")[1]
     return float(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["exp"])
 
@@ -128,9 +130,40 @@ class Ran:
         return [_record(words) for words in self.lines("record")]
 
 
-def run(command, env=None, stdin=b"", timeout_s=RUN_S, cwd=None):
-    return Ran(subprocess.run([str(word) for word in command], input=stdin, capture_output=True,
-                              env=env, timeout=timeout_s, cwd=cwd, check=False))
+def run(command, env=None, stdin=b"", timeout_s=RUN_S):
+    """Runs a client to its end, with this standard input."""
+    return _run(command, env, stdin, timeout_s)
+
+
+def run_held(command, env=None, timeout_s=RUN_S):
+    """Like run(), for programs that end when their standard input does: it is held open."""
+    return _run(command, env, None, timeout_s)
+
+
+def _run(command, env, stdin, timeout_s):
+    words = [*DIES_WITH_US, *(str(word) for word in command)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=env) as child:
+        kept = {}
+        threads = [threading.Thread(target=_keep, args=(kept, name, stream), daemon=True)
+                   for name, stream in (("out", child.stdout), ("err", child.stderr))]
+        for thread in threads:
+            thread.start()
+        try:
+            if stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.write(stdin)
+                    child.stdin.close()
+            wait_for(lambda: not any(thread.is_alive() for thread in threads), timeout_s,
+                     f"the end of {' '.join(words[-6:])}")
+        except BaseException:
+            child.kill()
+            raise
+        return Ran(subprocess.CompletedProcess(words, child.wait(), kept["out"], kept["err"]))
+
+
+def _keep(kept, name, stream):
+    kept[name] = stream.read()
 
 
 def new_group(prefix="bob"):
@@ -168,6 +201,7 @@ def poll(consumer, count, timeout_s=RUN_S):
                               tuple((n, v) for n, v in message.headers() or ())))
         if time.monotonic() > end:
             raise TimeoutError(f"{len(out)} of {count} records within {timeout_s} s")
+        watch()
     return out
 
 
@@ -221,35 +255,6 @@ def read_java(door, topic, count, group, protocol="classic", libs=parts.KAFKA, f
     ran = run_held(parts.java("Reader", file, topic, count, 0, *flags, libs=libs, heap_mib=192))
     assert ran.status == 0, ran.text[-3000:]
     return ran.records()
-
-
-def run_held(command, env=None, timeout_s=RUN_S):
-    """Like run(), for programs that end when their standard input does: it is held open."""
-    with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as child:
-        try:
-            # communicate() would close the input; a thread each for output and error is needed.
-            out, err = _drain(child, timeout_s)
-        except BaseException:
-            child.kill()
-            raise
-        return Ran(subprocess.CompletedProcess(command, child.wait(), out, err))
-
-
-def _drain(child, timeout_s):
-    import threading
-    kept = {}
-    threads = [threading.Thread(target=lambda n=name, f=stream: kept.__setitem__(n, f.read()),
-                                daemon=True)
-               for name, stream in (("out", child.stdout), ("err", child.stderr))]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + timeout_s
-    for thread in threads:
-        thread.join(max(0, end - time.monotonic()))
-        if thread.is_alive():
-            raise TimeoutError(f"{child.args[-6:]} still runs after {timeout_s} s")
-    return kept["out"], kept["err"]
 
 
 def read_java39(door, topic, count, group):
@@ -430,5 +435,4 @@ class Follower:
         return status
 
     def kill(self):
-        import signal
         self.process.stop(signal.SIGKILL)

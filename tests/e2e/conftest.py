@@ -4,6 +4,7 @@ the test programs and the cluster without sluice; cases that need the gate are t
 
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -17,10 +18,12 @@ import idp as idps  # noqa: E402
 import kafka  # noqa: E402
 import parts  # noqa: E402
 import pki  # noqa: E402
+import processes  # noqa: E402
 import records  # noqa: E402
 import tap as taps  # noqa: E402
 
 _failed = []
+_gates = []
 
 
 def pytest_addoption(parser):
@@ -34,6 +37,28 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "direct: also makes sense without a gate")
     if not config.getoption("--direct") and not parts.SLUICE.exists():
         raise pytest.UsageError(f"no {parts.SLUICE}: build it first, or name it in SLUICE")
+    # Asked to end, pytest shall take the fixtures down, brokers included.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    processes.watchers.append(_gates_run)
+
+
+def _gates_run():
+    for made in _gates:
+        made.must_run()
+
+
+@pytest.fixture(autouse=True)
+def gates_survive(request):
+    """A gate that ends during a case fails that case, and is started anew for the next."""
+    yield
+    ended = []
+    for made in _gates:
+        try:
+            made.must_run()
+        except AssertionError as error:
+            ended.append(str(error))
+            made.revive()
+    assert not ended or request.node.nodeid in _failed, "\n".join(ended)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -124,11 +149,13 @@ def make_gate(request, workspace, cluster, idp, authority, tap):
         made = gates.Gate(directory, cluster, idp, authority, tap=tap if tapped else None,
                           **arguments)
         running.append(made)
+        _gates.append(made)
         return made.start() if start else made
 
     yield make
     errors = []
     for made in running:
+        _gates.remove(made)
         try:
             made.close()
         except (AssertionError, TimeoutError) as error:

@@ -41,6 +41,7 @@ class Gate:
         self.process = None
         self._tapped = None
         self._secrets = []
+        self.started = False
         self.config = {
             "listen": f"{self.host}:{self.port}",
             "advertise": f"{self.host}:{self.advertised_port}",
@@ -80,6 +81,7 @@ class Gate:
 
     def start(self, ready=True, timeout_s=20):
         self.spawn()
+        self.started = True
         if ready:
             self.wait_ready(timeout_s)
         if self.tap and self._tapped is None:
@@ -94,13 +96,16 @@ class Gate:
         wait_for(ready, timeout_s, "the gate is ready")
 
     def must_run(self):
-        if not self.process.running():
+        """Raises when sluice, once started, has ended by itself."""
+        if self.started and self.process is not None and not self.process.running():
+            log = self.log()
+            found = SANITIZER.search(log)
             raise AssertionError(f"sluice ended with {self.process.returncode}: "
-                                 f"{self.log()[-4000:]}")
+                                 f"{log[found.start():][:4000] if found else log[-2000:]}")
 
     def stop(self, number=signal.SIGTERM):
         """Ends sluice; it must leave with 0, and no sanitizer may have spoken."""
-        process, self.process = self.process, None
+        process, self.process, self.started = self.process, None, False
         if process is None:
             return
         status = process.stop(number)
@@ -114,7 +119,13 @@ class Gate:
     def kill(self):
         """An end without farewell, as by a power cut."""
         self.process.stop(signal.SIGKILL)
-        self.process = None
+        self.process, self.started = None, False
+
+    def revive(self):
+        """After an end that has been reported: a new start with an empty log."""
+        self.process.stop()
+        self.log_file.rename(self.log_file.with_suffix(f".{self.process.pid}.log"))
+        self.start()
 
     def restart(self, kill=False):
         self.kill() if kill else self.stop()

@@ -9,11 +9,19 @@ import subprocess
 import threading
 import time
 
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 _children = set()
 _lock = threading.Lock()
 # Below Linux' ephemeral range, so that no outgoing connection takes a stopped node's port.
 _PORTS = range(21000, 31000)
 _given = set()
+# Called while a case waits; each raises when waiting has become pointless.
+watchers = []
+
+
+def watch():
+    for watcher in watchers:
+        watcher()
 
 
 def free_port(host="127.0.0.1"):
@@ -38,19 +46,21 @@ def wait_for(condition, timeout_s, what, interval_s=0.02):
         found = condition()
         if found:
             return found
+        watch()
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {timeout_s} s")
         time.sleep(interval_s)
 
 
 class Process:
-    """A child whose output goes to a file; ended with the test run whatever happens."""
+    """A child whose output goes to a file; ended with the test run whatever happens, even when
+    that is killed."""
 
     def __init__(self, command, log, env=None, cwd=None, stdin=None):
         self.command = [str(part) for part in command]
         self.log = log
         self._file = open(log, "ab")
-        self._popen = subprocess.Popen(self.command, stdout=self._file, stderr=self._file,
+        self._popen = subprocess.Popen([*DIES_WITH_US, *self.command], stdout=self._file, stderr=self._file,
                                        stdin=stdin or subprocess.DEVNULL, env=env, cwd=cwd)
         with _lock:
             _children.add(self)

@@ -1,7 +1,7 @@
 """`make demo` does what it says: the whole story, told once. Every step of demo/run.sh verifies
 itself, so that its exit code is the verdict; this adds that nothing of it stays behind.
 
-Standard library only. Uses the binaries in $B if set, else builds through `make demo`."""
+Standard library only. Uses the binaries in $SLUICE_BUILD if set, else goes through `make demo`."""
 
 import os
 import pathlib
@@ -13,6 +13,7 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILT = os.environ.get("SLUICE_BUILD")
 TIMEOUT_S = 300
 
 
@@ -30,9 +31,11 @@ def processes_with(text):
 
 class TestDemo(unittest.TestCase):
     def tell(self, folder, once="1"):
-        built = os.environ.get("B")
-        command = [ROOT / "demo" / "run.sh"] if built else ["make", "demo"]
         environment = {**os.environ, "DEMO_ONCE": once, "TMPDIR": folder}
+        command = ["make", "demo"]
+        if BUILT:
+            command = [ROOT / "demo" / "run.sh"]
+            environment["B"] = BUILT
         return subprocess.Popen(
             command,
             cwd=ROOT,
@@ -104,7 +107,7 @@ class TestDemo(unittest.TestCase):
             time.sleep(0.5)
             os.killpg(story.pid, signal.SIGINT)
             out, _ = story.communicate(timeout=60)
-            if "B" in os.environ:  # make itself reports an interrupt
+            if BUILT:  # make itself reports an interrupt
                 self.assertEqual(story.returncode, 0, "".join(told) + out)
             self.assert_nothing_stays(folder)
 

@@ -1,7 +1,8 @@
 """demo-idp issues what it says: every algorithm's token verifies with openssl against the JWKS
 alone, and the deliberately bad ones are bad in exactly the way that was asked for.
 
-Standard library and the openssl command only. Needs demo-idp in $B (default build/release)."""
+Standard library and the openssl command only. Needs demo-idp in $SLUICE_BUILD (build/asan
+if not said, as for the other cases)."""
 
 import base64
 import hashlib
@@ -19,7 +20,9 @@ import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-B = pathlib.Path(os.environ.get("B", ROOT / "build" / "release"))
+B = pathlib.Path(
+    os.environ.get("SLUICE_BUILD", ROOT / "build" / os.environ.get("SLUICE_VARIANT", "asan"))
+)
 
 CLIENTS = [
     {

@@ -34,7 +34,12 @@ CompressionCodecs[CompressionTypes.ZSTD] =
     async (data) => Buffer.from(fzstd.decompress(data)));
 
 const hex = (b) => (b === null || b === undefined ? '-' : Buffer.from(b).toString('hex'));
-const line = (...words) => process.stdout.write(words.join('\t') + '\n');
+
+// Synchronously: process.exit() does not wait for what process.stdout still holds.
+function line(...words) {
+  const data = Buffer.from(words.join('\t') + '\n');
+  for (let at = 0; at < data.length;) at += fs.writeSync(1, data, at);
+}
 
 function headersOf(message) {
   const out = [];
