@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "config/config.h"
 
-#define SASL_CLIENT_MAX (32 * 1024)
+#define SASL_CLIENT_MAX ((size_t)32 * 1024)
 
 /* What to prove it with; only what the mechanism needs must be set. Not copied. */
 struct sasl_credentials {

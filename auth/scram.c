@@ -39,8 +39,8 @@ static size_t base64_encode(char *out, const uint8_t *p, size_t n)
             v |= p[i + 2];
         out[len++] = base64_text[v >> 18];
         out[len++] = base64_text[v >> 12 & 63];
-        out[len++] = i + 1 < n ? base64_text[v >> 6 & 63] : '=';
-        out[len++] = i + 2 < n ? base64_text[v & 63] : '=';
+        out[len++] = (char)(i + 1 < n ? base64_text[v >> 6 & 63] : '=');
+        out[len++] = (char)(i + 2 < n ? base64_text[v & 63] : '=');
     }
     return len;
 }
@@ -152,6 +152,13 @@ void scram_clear(struct scram *s)
     OPENSSL_cleanse(s, sizeof(*s));
 }
 
+/* Bytes behind each other, without a terminator; the caller has counted the room. */
+static char *put(char *to, const char *p, size_t n)
+{
+    memcpy(to, p, n);
+    return to + n;
+}
+
 static int random_nonce(char out[SCRAM_NONCE_LEN + 1])
 {
     uint8_t bytes[SCRAM_NONCE_LEN / 4 * 3];
@@ -184,23 +191,20 @@ int scram_first(struct scram *s, enum scram_hash hash, const char *user, const c
         *why = "the nonce is not usable";
         return ERR_CONFIG;
     }
-    char *p = s->bare;
-    p = (char *)memcpy(p, "n=", 2) + 2;
+    char *p = put(s->bare, "n=", 2);
     for (const char *u = user; *u; u++) {
         /* saslname: the two characters that mean something are escaped. */
         if (*u == ',')
-            p = (char *)memcpy(p, "=2C", 3) + 3;
+            p = put(p, "=2C", 3);
         else if (*u == '=')
-            p = (char *)memcpy(p, "=3D", 3) + 3;
+            p = put(p, "=3D", 3);
         else
             *p++ = *u;
     }
-    p = (char *)memcpy(p, ",r=", 3) + 3;
-    p = (char *)memcpy(p, nonce, nonce_len) + nonce_len;
+    p = put(p, ",r=", 3);
+    p = put(p, nonce, nonce_len);
     s->bare_len = (size_t)(p - s->bare);
-    memcpy(out, "n,,", 3);
-    memcpy(out + 3, s->bare, s->bare_len);
-    *out_len = 3 + s->bare_len;
+    *out_len = (size_t)(put(put(out, "n,,", 3), s->bare, s->bare_len) - out);
     s->state = SCRAM_FIRST_SENT;
     return OK;
 }
@@ -241,7 +245,7 @@ static int read_server_first(const struct scram *s, struct text t, struct server
         mark++;
     const char *own = mark + 3;
     size_t own_len = (size_t)(s->bare + s->bare_len - own);
-    if (value.n <= own_len || memcmp(value.p, own, own_len)) {
+    if (value.n <= own_len || memcmp(value.p, own, own_len) != 0) {
         *why = "the nonce is not an answer to ours";
         return ERR_MALFORMED;
     }
@@ -318,7 +322,7 @@ int scram_final(struct scram *s, const char *password, struct scram_cache *cache
 {
     struct server_first f = {.nonce = {NULL, 0}};
     uint8_t salted[SCRAM_HASH_MAX], proof[SCRAM_HASH_MAX] = {0};
-    char auth[sizeof(s->bare) + 2 * SCRAM_MESSAGE_MAX];
+    char auth[sizeof(s->bare) + (size_t)2 * SCRAM_MESSAGE_MAX];
 
     if (s->state != SCRAM_FIRST_SENT || n > SCRAM_MESSAGE_MAX / 2 || memchr(p, 0, n)) {
         *why = "an unexpected, oversized or binary first message";
@@ -342,9 +346,9 @@ int scram_final(struct scram *s, const char *password, struct scram_cache *cache
     if (e)
         return e;
     /* 9 + nonce (< 512) + 3 + 88 characters: inside SCRAM_MESSAGE_MAX. */
-    memcpy(out + final_len, ",p=", 3);
-    *out_len = (size_t)final_len + 3;
-    *out_len += base64_encode(out + *out_len, proof, hash_bytes(s->hash));
+    char *end = put(out + final_len, ",p=", 3);
+    end += base64_encode(end, proof, hash_bytes(s->hash));
+    *out_len = (size_t)(end - out);
     s->state = SCRAM_FINAL_SENT;
     return OK;
 }

@@ -38,7 +38,7 @@ void broker_map(struct broker *b)
     b->to_port = b->port;
     for (size_t i = 0; i < u->naddress_map; i++) {
         if (u->address_map[i].from.port != b->port ||
-            strcasecmp(u->address_map[i].from.host, b->host))
+            strcasecmp(u->address_map[i].from.host, b->host) != 0)
             continue;
         b->to_host = u->address_map[i].to.host;
         b->to_port = u->address_map[i].to.port;
@@ -90,7 +90,7 @@ struct broker *broker_put(struct cluster *c, int32_t id, const char *host, uint1
         b = broker_new(c, id);
     if (!b)
         return NULL;
-    if (strcmp(b->host, host) || b->port != port) {
+    if (strcmp(b->host, host) != 0 || b->port != port) {
         (void)snprintf(b->host, sizeof(b->host), "%s", host);
         b->port = port;
         b->failures = 0;

@@ -243,18 +243,6 @@ int cluster_token(struct cluster *c, const char *token, int64_t expires_s)
 
 /* --- versions */
 
-static bool ours(int api, struct versions *out)
-{
-    const struct message *request = schema_find(api, true), *response = schema_find(api, false);
-    if (!request || !response)
-        return false;
-    out->min = request->versions.min > response->versions.min ? request->versions.min
-                                                              : response->versions.min;
-    out->max = request->versions.max < response->versions.max ? request->versions.max
-                                                              : response->versions.max;
-    return out->min <= out->max;
-}
-
 static bool cut(struct versions *v, struct versions by)
 {
     if (v->min < by.min)
@@ -262,6 +250,15 @@ static bool cut(struct versions *v, struct versions by)
     if (v->max > by.max)
         v->max = by.max;
     return v->min <= v->max;
+}
+
+static bool ours(int api, struct versions *out)
+{
+    const struct message *request = schema_find(api, true), *response = schema_find(api, false);
+    if (!request || !response)
+        return false;
+    *out = request->versions;
+    return cut(out, response->versions);
 }
 
 bool cluster_common(const struct broker *b, int api, struct versions *out)

@@ -18,7 +18,7 @@
 
 #define CLUSTER_BROKERS_MAX      1024
 #define CLUSTER_TOPICS_MAX       4096
-#define CLUSTER_PARTITIONS_MAX   (1024 * 1024) /* over all topics */
+#define CLUSTER_PARTITIONS_MAX   (UINT64_C(1024) * 1024) /* over all topics */
 #define CLUSTER_COORDINATORS_MAX 16384
 
 struct tls_context;
@@ -45,14 +45,15 @@ bool cluster_versions(const struct cluster *c, int api, struct versions *out);
 /* Finalized features for our own ApiVersions answer (production features such as
  * transaction.version); fn is called for each; the epoch is -1 when there is none. */
 int64_t cluster_features(const struct cluster *c,
-                         void (*fn)(void *arg, const char *name, int16_t min, int16_t max), void *arg);
+                         void (*fn)(void *arg, const char *name, int16_t min, int16_t max),
+                         void *arg);
 
 /* --- topics. A session watches its granted topics while it lives; watched topics are refreshed at
  * metadata_max_age_ms, and at once (paced) when something is stale. */
 struct partition_info {
-    int32_t leader;  /* real node id; -1: none */
-    int32_t epoch;   /* -1: unknown */
-    int16_t error;   /* of the metadata */
+    int32_t leader; /* real node id; -1: none */
+    int32_t epoch;  /* -1: unknown */
+    int16_t error;  /* of the metadata */
 };
 struct topic_info {
     const char *name;

@@ -20,7 +20,7 @@
 #define CLUSTER_FEATURE_BYTES  64
 #define CLUSTER_LOOKUPS_MAX    4096
 #define CLUSTER_SEEDS_MAX      64
-#define CLUSTER_TOKEN_MAX      (16 * 1024)
+#define CLUSTER_TOKEN_MAX      ((size_t)16 * 1024)
 #define CLUSTER_HOST_MAX       255
 #define CLUSTER_TOPIC_NAME_MAX 249
 /* Metadata is asked for so many topics at a time. */

@@ -264,8 +264,8 @@ static void take_id(struct taking *k)
 static void keep_newer(struct taking *k)
 {
     const struct topic *t = k->topic;
-    bool anew =
-        memcmp(k->id, no_id, 16) && memcmp(t->info.id, no_id, 16) && memcmp(k->id, t->info.id, 16);
+    bool anew = memcmp(k->id, no_id, 16) != 0 && memcmp(t->info.id, no_id, 16) != 0 &&
+                memcmp(k->id, t->info.id, 16) != 0;
     for (uint32_t i = 0; !anew && i < k->nfresh && i < (uint32_t)t->info.npartitions; i++) {
         const struct partition_info *old = &t->partitions[i];
         if (old->epoch >= 0 && k->fresh[i].epoch >= 0 && k->fresh[i].epoch < old->epoch)

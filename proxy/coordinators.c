@@ -8,7 +8,7 @@
 #include "proxy/cluster_priv.h"
 
 #define API_FIND_COORDINATOR 10
-#define ARENA_BYTES          (128 * 1024)
+#define ARENA_BYTES          ((size_t)128 * 1024)
 #define KEY_MAX              INT16_MAX
 /* Between two tries of one question: so much more each time, up to the second. */
 #define AGAIN_STEP_US 50000
@@ -128,8 +128,9 @@ static void lookup_free(struct lookup *l)
 
 void coordinators_release(struct cluster *c)
 {
-    struct lookup *l;
-    while ((l = c->first_lookup)) {
+    struct lookup *next;
+    for (struct lookup *l = c->first_lookup; l; l = next) {
+        next = l->next;
         while (l->waits)
             cluster_wait_cancel(l->waits);
         if (l->asked && !upstream_cancel(&l->call) && l->broker->probe)
@@ -238,7 +239,7 @@ static int lookup_read(const struct lookup *l, const struct msg *m, int *error, 
         const struct node *list = node_get(m->root, F_COORDINATORS);
         at = list && list->count == 1 ? list->child : NULL;
         const struct node *key = at ? node_get(at, F_KEY) : NULL;
-        if (!key || key->u.str.len != l->len || memcmp(key->u.str.p, l->key, l->len))
+        if (!key || key->u.str.len != l->len || memcmp(key->u.str.p, l->key, l->len) != 0)
             return ERR_MALFORMED;
     }
     *error = (int)node_num(at, F_ERROR_CODE, -1);

@@ -14,7 +14,7 @@
 #define API_METADATA     3
 #define API_API_VERSIONS 18
 
-#define ARENA_BYTES         (1024 * 1024)
+#define ARENA_BYTES         ((size_t)1024 * 1024)
 #define REFRESH_BACKOFF_MAX 5 /* doublings of CLUSTER_REFRESH_MIN_US */
 #define AGAIN_MIN_US        20000
 #define AGAIN_DOUBLINGS     6
@@ -227,7 +227,7 @@ static void take_versions(struct broker *b, const struct msg *m)
 
 /* What to ask with instead of a version that the broker does not have; -1: nothing. m is NULL when
  * its answer could not be read: not all brokers refuse as KIP-511 wants, and all know version 0. */
-static int16_t versions_below(const struct broker *b, const struct msg *m)
+static int versions_below(const struct broker *b, const struct msg *m)
 {
     int64_t max = 0;
     ARRAY_EACH(k, m ? node_get(m->root, F_API_KEYS) : NULL)
@@ -237,7 +237,7 @@ static int16_t versions_below(const struct broker *b, const struct msg *m)
     }
     if (max >= b->versions_try || max < 0)
         max = 0;
-    return b->versions_try == 0 ? -1 : (int16_t)max;
+    return b->versions_try == 0 ? -1 : (int)max;
 }
 
 static void versions_answer(struct upstream_call *call, struct buf *frame, size_t body_off)
@@ -259,9 +259,9 @@ static void versions_answer(struct upstream_call *call, struct buf *frame, size_
         e = msg_decode(&m, &a, schema_find(API_API_VERSIONS, false), version, frame, body_off,
                        frame->len - body_off, NULL);
     }
-    int16_t below = error == KAFKA_UNSUPPORTED_VERSION ? versions_below(b, e ? NULL : &m) : -1;
+    int below = error == KAFKA_UNSUPPORTED_VERSION ? versions_below(b, e ? NULL : &m) : -1;
     if (below >= 0) {
-        versions_ask(b, below);
+        versions_ask(b, (int16_t)below);
         if (!b->versions_asked)
             probe_reject(b, ERR_NOMEM, "out of memory");
     } else if (e) {

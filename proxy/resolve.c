@@ -134,7 +134,7 @@ static struct cached *cache_slot(struct resolver *r, const char *host)
     struct cached *best = &r->cache[0];
     for (size_t i = 0; i < RESOLVE_CACHE_MAX; i++) {
         struct cached *c = &r->cache[i];
-        if (!strcmp(c->host, host))
+        if (strcmp(c->host, host) == 0)
             return c;
         if (c->until_s < best->until_s)
             best = c;
@@ -146,7 +146,7 @@ static void answer(struct resolver *r, struct resolve_question *q)
 {
     struct cached *c = cache_slot(r, q->host);
     int64_t now_s = clock_s();
-    if (strcmp(c->host, q->host) || c->until_s <= now_s) {
+    if (strcmp(c->host, q->host) != 0 || c->until_s <= now_s) {
         c->result = r->lookup(r->arg, q->host, &c->addresses);
         memcpy(c->host, q->host, sizeof(c->host));
         c->until_s = clock_s() + (c->result ? RESOLVE_FAILURE_TTL_S : RESOLVE_TTL_S);

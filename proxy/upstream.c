@@ -461,9 +461,9 @@ static void upstream_read(struct upstream *u, bool again)
     timer_rearm(u);
     /* What could not be moved stays in the transport, and then the broker waits. Nor does its end
      * count before an answer that has come whole was taken. */
-    transport_pause(&u->t, u->reading == READING_BODY &&
-                               (u->frame.len >= UPSTREAM_STAGE_BYTES ||
-                                (u->stalled && u->body_moved == u->body_len)));
+    transport_pause(&u->t,
+                    u->reading == READING_BODY && (u->frame.len >= UPSTREAM_STAGE_BYTES ||
+                                                   (u->stalled && u->body_moved == u->body_len)));
 }
 
 static void upstream_readable(void *arg)
@@ -752,8 +752,9 @@ static void upstream_work(void *arg)
 
 void upstream_free_all(struct cluster *c)
 {
-    while (c->upstreams) {
-        struct upstream *u = c->upstreams;
+    struct upstream *next;
+    for (struct upstream *u = c->upstreams; u; u = next) {
+        next = u->next;
         upstream_close(u, false);
         upstream_free(u);
     }

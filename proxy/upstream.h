@@ -33,8 +33,9 @@ struct upstream_call_events {
      * broker is no longer read: back-pressure. The call is finished when *taken == body_len. After
      * upstream_resume it is called again though nothing new came. */
     void (*data)(struct upstream_call *c, struct buf *in, uint64_t body_len, uint64_t *taken);
-    /* The call came to nothing. sent: bytes of it may have reached the broker. why: ERR_IO, ERR_EOF,
-     * ERR_TLS, ERR_DENIED (our credentials), ERR_TIMEOUT, ERR_MALFORMED, ERR_BUSY, ERR_NOMEM. */
+    /* The call came to nothing. sent: bytes of it may have reached the broker. why: ERR_IO,
+     * ERR_EOF, ERR_TLS, ERR_DENIED (our credentials), ERR_TIMEOUT, ERR_MALFORMED, ERR_BUSY,
+     * ERR_NOMEM. */
     void (*failed)(struct upstream_call *c, int why, bool sent);
 };
 
@@ -43,10 +44,10 @@ struct upstream_call {
     const struct upstream_call_events *events;
     void *arg;
     int16_t api, version;
-    bool stream;        /* answers go through data */
-    bool no_answer;     /* acks=0: finished (answer with frame NULL) once handed to the kernel */
-    struct buf body;    /* encoded request body; emptied by sending, and by every end of the call
-                           but upstream_cancel */
+    bool stream;           /* answers go through data */
+    bool no_answer;        /* acks=0: finished (answer with frame NULL) once handed to the kernel */
+    struct buf body;       /* encoded request body; emptied by sending, and by every end of the call
+                              but upstream_cancel */
     const char *client_id; /* for the header; must live until the call is finished; may be NULL */
     uint64_t deadline_us;  /* monotonic; 0: request_timeout_ms from now */
     /* private */
@@ -75,7 +76,7 @@ bool upstream_cancel(struct upstream_call *call);
 void upstream_close(struct upstream *u, bool hard);
 
 int32_t upstream_broker(const struct upstream *u);
-bool upstream_idle(const struct upstream *u);  /* no call on it */
+bool upstream_idle(const struct upstream *u); /* no call on it */
 uint64_t upstream_idle_since_us(const struct upstream *u);
 size_t upstream_held_bytes(const struct upstream *u); /* buffered in and out */
 

@@ -11,7 +11,7 @@
 #define API_API_VERSIONS      18
 #define API_SASL_AUTHENTICATE 36
 /* For one message of ours or of the broker's. */
-#define ARENA_BYTES (256 * 1024)
+#define ARENA_BYTES ((size_t)256 * 1024)
 
 static const struct upstream_call_events auth_events;
 

@@ -9,12 +9,12 @@
 #include "proxy/upstream.h"
 
 /* A streamed answer: what may stand before its receiver, and in front of that in the transport. */
-#define UPSTREAM_STAGE_BYTES (256 * 1024)
-#define UPSTREAM_IN_BYTES    (128 * 1024)
+#define UPSTREAM_STAGE_BYTES ((size_t)256 * 1024)
+#define UPSTREAM_IN_BYTES    ((size_t)128 * 1024)
 /* Beyond this much unwritten, calls wait in the queue, where they can still be taken back. */
-#define UPSTREAM_OUT_MARK_BYTES (256 * 1024)
+#define UPSTREAM_OUT_MARK_BYTES ((size_t)256 * 1024)
 /* Answers above this size are read into large chunks. */
-#define UPSTREAM_BULK_BYTES (16 * 1024)
+#define UPSTREAM_BULK_BYTES ((size_t)16 * 1024)
 
 enum upstream_state {
     UPSTREAM_WAITING, /* for its turn to connect */
