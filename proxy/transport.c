@@ -130,7 +130,7 @@ static bool more_to_do(const struct transport *t)
 {
     if (t->told)
         return false;
-    return t->state == STATE_FAILED || t->drain_due || 0 ||
+    return t->state == STATE_FAILED || t->drain_due || (t->eof && !t->read_paused) ||
            (may_read(t) && !t->read_wants) || (must_write(t) && !t->write_wants);
 }
 
