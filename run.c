@@ -524,6 +524,14 @@ static void audit_simple(struct app *a, enum audit_kind kind, const char *reason
     audit_put(a->ring, &e);
 }
 
+static void log_warnings(const struct config *c)
+{
+    const struct strings *w = config_warnings(c);
+
+    for (size_t i = 0; i < w->count; i++)
+        log_warn("config", "%s", w->at[i]);
+}
+
 static int start_parts(struct app *a, char *err, size_t n)
 {
     const struct config *c = a->config;
@@ -601,6 +609,7 @@ static void reload(struct app *a)
     struct tls_context *tls = NULL, *upstream = NULL;
     const struct config *old = a->config;
     const char *restart;
+    const struct audit_event failed = {.kind = AUDIT_RELOAD, .reason = "failed", .failed = true};
 
     audit_reopen(a->audit);
     if (c)
@@ -608,7 +617,7 @@ static void reload(struct app *a)
     if (!c || !tls || make_upstream_tls(c, &upstream, err, sizeof(err)) != OK ||
         control_config(a->control, c) != OK || jwks_fetcher_config(a->fetcher, c) != OK) {
         log_error("run", "reload: nothing has changed: %s", err[0] ? err : "see the lines above");
-        audit_simple(a, AUDIT_RELOAD, "failed");
+        audit_put(a->ring, &failed);
         tls_unref(tls);
         tls_unref(upstream);
         config_unref(c);
@@ -627,6 +636,7 @@ static void reload(struct app *a)
     if (store_config_grants(a->store, c, NULL, NULL) != OK)
         log_error("run", "reload: the grants could not be taken over");
     config_unref(old);
+    log_warnings(c);
     log_info("run", "reload: %s", a->file);
     audit_simple(a, AUDIT_RELOAD, "done");
 }
@@ -719,6 +729,7 @@ static int run(struct app *a)
         return 1;
     }
     log_setup((enum log_level)a->config->log_level, a->config->log_json);
+    log_warnings(a->config);
     raise_descriptors();
     a->nworkers = a->config->workers < WORKERS_MAX ? a->config->workers : WORKERS_MAX;
     a->loop = loop_new();

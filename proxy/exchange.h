@@ -69,6 +69,7 @@ struct exchange {
     bool wants_ops_topic, wants_ops_cluster, wants_ops_group;
     bool broker_any;          /* no coordinator: InitProducerId without a transactional id */
     bool listing;             /* all topics were asked for: absent ones are left out */
+    bool fetch_ready;         /* a Fetch that was decided: it may begin at the queue's head */
     bool map_waited;          /* for the granted topics to become known */
     bool refreshed;           /* the map was refreshed for an id in the answer */
     const struct node *cursor; /* FindCoordinator: the key being looked up */

@@ -360,7 +360,7 @@ void fetch_at_head(struct exchange *ex)
             upstream_resume(r->stream.leg->up);
         return;
     }
-    if (!r || r->ex)
+    if (!r || r->ex || !ex->fetch_ready)
         return;
     r->ex = ex;
     r->hurry = ex->next != NULL || ex->s->state == SESSION_DRAINING;
@@ -432,6 +432,7 @@ void fetch_start(struct exchange *ex)
         session_close(ex->s, "out of memory", false);
         return;
     }
+    ex->fetch_ready = true;
     /* Nothing to ask: a closing Fetch, or everything was refused. */
     if (node_get(root, F_TOPICS)->count == 0)
         exchange_finish_refused(ex);
