@@ -200,11 +200,12 @@ static void bad_moduli(void **state)
 {
     unsigned char big[1025];
     char *n = token_bn(rsa, OSSL_PKEY_PARAM_RSA_N, 0);
-    char *huge, *even;
+    char *huge, *even, *smooth;
 
     (void)state;
     memset(big, 0xff, sizeof(big));
     huge = token_b64(big, 1025);
+    smooth = token_b64(big, 256); /* divisible by 3, 5, 17 ... */
     big[255] = 0xfe;
     even = token_b64(big, 256);
     assert_int_equal(one(rsa_text(n, "AQAB")), OK);
@@ -213,10 +214,12 @@ static void bad_moduli(void **state)
     assert_int_equal(one(rsa_text(n, "AAAAAAAAAAAD")), ERR_UNKNOWN); /* nine bytes */
     assert_int_equal(one(rsa_text(huge, "AQAB")), ERR_UNKNOWN);
     assert_int_equal(one(rsa_text(even, "AQAB")), ERR_UNKNOWN);
+    assert_int_equal(one(rsa_text(smooth, "AQAB")), ERR_UNKNOWN);
     assert_int_equal(one(rsa_text("", "AQAB")), ERR_UNKNOWN);
     free(n);
     free(huge);
     free(even);
+    free(smooth);
 }
 
 static int parse_text(const char *text, size_t n)
