@@ -82,11 +82,11 @@ static int base64_decode(struct text t, uint8_t *out, size_t max)
     return (int)len;
 }
 
-/* Printable ASCII is what SASLprep maps to itself; all else would need its tables. */
+/* No control characters. Kafka hashes the UTF-8 bytes as they are, without SASLprep, and so do we. */
 static bool text_plain(const char *s)
 {
     for (; *s; s++)
-        if (*s < 0x20 || *s > 0x7e)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
             return false;
     return true;
 }
@@ -175,7 +175,7 @@ int scram_first(struct scram *s, enum scram_hash hash, const char *user, const c
     *s = (struct scram){.hash = hash, .state = SCRAM_NEW};
     size_t user_len = strlen(user);
     if (!user_len || user_len > SCRAM_USER_MAX || !text_plain(user)) {
-        *why = "the user name is not 1 to 255 printable ASCII characters";
+        *why = "the user name is not 1 to 255 bytes without control characters";
         return ERR_CONFIG;
     }
     if (!nonce) {
@@ -329,7 +329,7 @@ int scram_final(struct scram *s, const char *password, struct scram_cache *cache
         return ERR_MALFORMED;
     }
     if (!*password || !text_plain(password)) {
-        *why = "the password is empty or not printable ASCII";
+        *why = "the password is empty or has control characters";
         return ERR_CONFIG;
     }
     int e = read_server_first(s, (struct text){p, n}, &f, why);

@@ -51,14 +51,14 @@ struct scram {
     uint8_t signature[SCRAM_HASH_MAX]; /* that the server must prove */
 };
 
-/* The first message into out[SCRAM_MESSAGE_MAX]; user must be printable ASCII (what SASLprep leaves
- * alone), 1 to SCRAM_USER_MAX characters, else ERR_CONFIG. nonce: NULL for a random one; else
+/* The first message into out[SCRAM_MESSAGE_MAX]; user is UTF-8 without control characters (taken
+ * as it is, as Kafka does: no SASLprep), 1 to SCRAM_USER_MAX bytes, else ERR_CONFIG. nonce: NULL for a random one; else
  * printable without a comma, at most SCRAM_NONCE_LEN characters. */
 int scram_first(struct scram *s, enum scram_hash hash, const char *user, const char *nonce,
                 char *out, size_t *out_len, const char **why) SL_MUST;
 /* Takes the server's first message, gives the final one. ERR_MALFORMED: it breaks the grammar, or
- * the nonce isn't ours. ERR_LIMIT: iterations outside the bounds. ERR_CONFIG: the password isn't
- * printable ASCII. cache may be NULL. */
+ * the nonce isn't ours. ERR_LIMIT: iterations outside the bounds. ERR_CONFIG: the password is
+ * empty or has control characters. cache may be NULL. */
 int scram_final(struct scram *s, const char *password, struct scram_cache *cache, const void *p,
                 size_t n, char *out, size_t *out_len, const char **why) SL_MUST;
 /* Takes the server's final message. ERR_DENIED: it says no, or can't prove that it knows the

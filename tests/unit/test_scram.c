@@ -179,6 +179,8 @@ static void names_and_passwords(void **state)
     assert_int_equal(scram_first(&x.s, SCRAM_SHA_256, "", NONCE, x.out, &x.len, &x.why),
                      ERR_CONFIG);
     assert_int_equal(scram_first(&x.s, SCRAM_SHA_256, "us\303\251r", NONCE, x.out, &x.len, &x.why),
+                     OK);
+    assert_int_equal(scram_first(&x.s, SCRAM_SHA_256, "us\tr", NONCE, x.out, &x.len, &x.why),
                      ERR_CONFIG);
     char longest[SCRAM_USER_MAX + 2];
     memset(longest, ',', sizeof(longest));
@@ -191,7 +193,7 @@ static void names_and_passwords(void **state)
 
     begin(&x, SCRAM_SHA_256);
     assert_int_equal(
-        scram_final(&x.s, "p\303\244ncil", NULL, FIRST, sizeof(FIRST) - 1, x.out, &x.len, &x.why),
+        scram_final(&x.s, "p\001ncil", NULL, FIRST, sizeof(FIRST) - 1, x.out, &x.len, &x.why),
         ERR_CONFIG);
 }
 
