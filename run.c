@@ -532,6 +532,17 @@ static void log_warnings(const struct config *c)
         log_warn("config", "%s", w->at[i]);
 }
 
+/* The source of tokens for the brokers, where the configuration asks for one; replaces the last. */
+static int start_tokens(struct app *a, const struct config *c)
+{
+    oauth_source_free(a->tokens);
+    a->tokens = NULL;
+    if (c->upstream.mechanism != SASL_OAUTHBEARER)
+        return OK;
+    a->tokens = oauth_source_new(a->loop, &c->upstream, c->development, on_token, a);
+    return a->tokens ? OK : ERR_CONFIG;
+}
+
 static int start_parts(struct app *a, char *err, size_t n)
 {
     const struct config *c = a->config;
@@ -566,12 +577,7 @@ static int start_parts(struct app *a, char *err, size_t n)
     a->fetcher = jwks_fetcher_new(a->loop, c, on_keys, a);
     if (!a->fetcher)
         return ERR_CONFIG;
-    if (c->upstream.mechanism == SASL_OAUTHBEARER) {
-        a->tokens = oauth_source_new(a->loop, &c->upstream, c->development, on_token, a);
-        if (!a->tokens)
-            return ERR_CONFIG;
-    }
-    return OK;
+    return start_tokens(a, c);
 }
 
 static int start_listeners(struct app *a, char *err, size_t n)
@@ -633,6 +639,8 @@ static void reload(struct app *a)
     a->config = c;
     listener_config(a->listener, c);
     tell_all(a, NEWS_CONFIG);
+    if (start_tokens(a, c) != OK)
+        log_error("run", "reload: no tokens for the brokers: see the lines above");
     if (store_config_grants(a->store, c, NULL, NULL) != OK)
         log_error("run", "reload: the grants could not be taken over");
     config_unref(old);

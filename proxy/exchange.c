@@ -185,10 +185,7 @@ void exchange_finish(struct exchange *ex)
     if (ex->throttle_ms > throttle)
         rc = node_set_num(&ex->reply, ex->reply.root, F_THROTTLE_TIME_MS, ex->throttle_ms);
     if (rc == OK)
-        rc = frame_put_response(&ex->out, ex->head.api, ex->head.version, ex->head.correlation,
-                                msg_size(&ex->reply));
-    if (rc == OK)
-        rc = msg_encode(&ex->reply, &ex->out);
+        rc = msg_encode_response(&ex->reply, ex->head.correlation, &ex->out);
     if (rc != OK) {
         log_error("exchange", "session %lu: an answer to %s could not be written: %s",
                   (unsigned long)s->number, schema_api_name(ex->head.api), err_name(rc));

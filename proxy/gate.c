@@ -177,6 +177,18 @@ void gate_set_keys(struct gate *g, struct keyring *k)
     keyring_unref(old);
 }
 
+/* A separator that is new may narrow what sessions have. */
+static void close_disallowed(struct gate *g)
+{
+    struct session *next;
+
+    for (struct session *s = g->first; s; s = next) {
+        next = s->next;
+        if (s->grants.count > 0 && !grant_table_allows(g->grants, &s->id, &s->grants))
+            session_close(s, "grant narrowed", true);
+    }
+}
+
 int gate_set_config(struct gate *g, const struct config *c, struct tls_context *tls,
                     struct tls_context *upstream_tls)
 {
@@ -190,6 +202,7 @@ int gate_set_config(struct gate *g, const struct config *c, struct tls_context *
     g->tls = tls_ref(tls);
     tls_unref(old_tls);
     grant_table_config(g->grants, c);
+    close_disallowed(g);
     config_unref(old);
     return OK;
 }
