@@ -1,273 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <poll.h>
-#include <stdbool.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-
-#include "base/alloc.h"
-#include "proxy/tls.h"
-#include "proxy/transport.h"
-#include "tests/unit/certs.h"
-
-static struct certs certs;
-static struct loop *loop;
-static unsigned to_hear; /* failed events until the loop stops */
-static uint64_t seed = 1;
-
-static size_t roll(size_t below)
-{
-    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (size_t)(seed >> 33) % below;
-}
-
-/* --- one end of a connection, which sends and checks a stream of known bytes */
-
-struct end {
-    struct transport t;
-    uint64_t to_send, sent, received;
-    uint64_t expect;          /* finishes when it has sent all and got this much */
-    struct loop_timer *timer; /* a slow reader's pace */
-    size_t slow_bytes;        /* takes at most this much, then rests; 0: all at once */
-    unsigned ready, drained, failed;
-    bool stay; /* does not finish when all is sent */
-    bool free_when_told;
-    int why;
-    char text[160];
-};
-
-static uint8_t stream_byte(uint64_t at)
-{
-    return (uint8_t)(at * 31 + (at >> 8) * 7 + (at >> 16));
-}
-
-static void finish_if_done(struct end *e)
-{
-    if (!e->stay && e->sent == e->to_send && e->received >= e->expect)
-        transport_finish(&e->t);
-}
-
-static void pump(struct end *e)
-{
-    uint8_t bytes[40000];
-    while (e->sent < e->to_send) {
-        size_t room = e->t.out.limit_bytes - e->t.out.len;
-        size_t n = 1 + roll(roll(3) ? 300 : sizeof(bytes));
-        if (n > e->to_send - e->sent)
-            n = (size_t)(e->to_send - e->sent);
-        if (n > room)
-            break;
-        for (size_t i = 0; i < n; i++)
-            bytes[i] = stream_byte(e->sent + i);
-        if (buf_append(&e->t.out, bytes, n) != OK)
-            break; /* out of memory, in the test that makes it so */
-        e->sent += n;
-        if (roll(4) == 0)
-            transport_send(&e->t);
-    }
-    transport_send(&e->t);
-    finish_if_done(e);
-}
-
-static void on_ready(void *arg)
-{
-    struct end *e = arg;
-    e->ready++;
-    if (e->to_send)
-        pump(e);
-}
-
-static void take(struct end *e, size_t n)
-{
-    static uint8_t bytes[1 << 20];
-    while (n) {
-        size_t part = 1 + roll(5000);
-        if (part > n)
-            part = n;
-        buf_copy_out(&e->t.in, 0, bytes, part);
-        for (size_t i = 0; i < part; i++)
-            assert_int_equal(bytes[i], stream_byte(e->received + i));
-        buf_drain(&e->t.in, part);
-        e->received += part;
-        n -= part;
-    }
-    finish_if_done(e);
-}
-
-static void on_readable(void *arg)
-{
-    struct end *e = arg;
-    assert_true(e->t.in.len > 0);
-    if (!e->slow_bytes) {
-        take(e, e->t.in.len);
-        return;
-    }
-    transport_pause(&e->t, true);
-    if (!loop_timer_pending(e->timer))
-        assert_int_equal(loop_timer_set(e->timer, 200), OK);
-}
-
-static void on_rested(void *arg)
-{
-    struct end *e = arg;
-    take(e, e->t.in.len < e->slow_bytes ? e->t.in.len : e->slow_bytes);
-    if (e->t.in.len)
-        assert_int_equal(loop_timer_set(e->timer, 200), OK);
-    else
-        transport_pause(&e->t, false);
-}
-
-static void on_drained(void *arg)
-{
-    struct end *e = arg;
-    e->drained++;
-    assert_int_equal(e->t.out.len, 0);
-    if (e->sent < e->to_send)
-        pump(e);
-}
-
-static void on_failed(void *arg, int why, const char *text)
-{
-    struct end *e = arg;
-    e->failed++;
-    e->why = why;
-    (void)snprintf(e->text, sizeof(e->text), "%s", text);
-    if (--to_hear == 0)
-        loop_stop(loop);
-    if (e->free_when_told) {
-        transport_close(&e->t, false);
-        memset(&e->t, 0x5a, sizeof(e->t));
-    }
-}
-
-static const struct transport_events events = {on_ready, on_readable, on_drained, on_failed};
-
-static void end_release(struct end *e)
-{
-    transport_close(&e->t, false);
-    transport_close(&e->t, false);
-    loop_timer_free(e->timer);
-}
-
-static void out_of_time(void *arg)
-{
-    (void)arg;
-    fail_msg("the test took too long");
-}
-
-static void stop_loop(void *arg)
-{
-    (void)arg;
-    loop_stop(loop);
-}
-
-static void run_with(loop_fn *fn, uint64_t most_us)
-{
-    struct loop_timer *t = loop_timer_new(loop, fn, NULL);
-    assert_non_null(t);
-    assert_int_equal(loop_timer_set(t, most_us), OK);
-    assert_int_equal(loop_run(loop), OK);
-    loop_timer_free(t);
-}
-
-static void run_for(uint64_t us)
-{
-    run_with(stop_loop, us);
-}
-
-/* Until so many failed events have come, each of them told once. */
-static void run_until_failed(unsigned count)
-{
-    to_hear = count;
-    run_with(out_of_time, 20000000);
-}
-
-/* --- connections */
-
-static int listen_on(struct sockaddr_in *addr)
-{
-    socklen_t len = sizeof(*addr);
-    *addr = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)addr, sizeof(*addr)), 0);
-    assert_int_equal(listen(fd, 16), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
-    return fd;
-}
-
-static int accept_one(int listener)
-{
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), on = 1;
-    assert_true(fd >= 0);
-    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
-    return fd;
-}
-
-#define LIMIT (128 * 1024)
-
-static void join(struct end *server, struct tls_context *sctx, struct end *client,
-                 struct tls_context *cctx)
-{
-    struct sockaddr_in addr;
-    int listener = listen_on(&addr);
-    assert_int_equal(transport_connect(&client->t, loop, (struct sockaddr *)&addr, sizeof(addr),
-                                       cctx, "localhost", &events, client, LIMIT, LIMIT),
-                     OK);
-    int fd = accept_one(listener);
-    close(listener);
-    assert_int_equal(transport_accept(&server->t, loop, fd, sctx, &events, server, LIMIT, LIMIT),
-                     OK);
-    server->timer = loop_timer_new(loop, on_rested, server);
-    client->timer = loop_timer_new(loop, on_rested, client);
-}
-
-static struct tls_context *server_context(int min_version, int client_certificate)
-{
-    char err[256] = "";
-    struct tls_server_settings s = {
-        .certificate = certs.server,
-        .key = certs.server_key,
-        .client_ca = client_certificate ? certs.ca : NULL,
-        .client_certificate = client_certificate,
-        .min_version = min_version,
-    };
-    struct tls_context *c = tls_server_new(&s, err, sizeof(err));
-    assert_string_equal(err, "");
-    assert_non_null(c);
-    return c;
-}
-
-static struct tls_context *client_context(bool with_certificate)
-{
-    char err[256] = "";
-    struct tls_client_settings s = {.ca = certs.ca, .verify = true, .min_version = 12};
-    if (with_certificate) {
-        s.certificate = certs.client;
-        s.key = certs.client_key;
-    }
-    struct tls_context *c = tls_client_new(&s, err, sizeof(err));
-    assert_string_equal(err, "");
-    assert_non_null(c);
-    return c;
-}
-
-/* Cuts a context to TLS 1.2, which no setting of ours does. */
-static struct tls_context *only_12(struct tls_context *c)
-{
-    SSL *ssl = tls_context_ssl(c);
-    assert_int_equal(SSL_CTX_set_max_proto_version(SSL_get_SSL_CTX(ssl), TLS1_2_VERSION), 1);
-    SSL_free(ssl);
-    return c;
-}
+#include "tests/unit/ends.h"
 
 /* --- transfer */
 
@@ -438,7 +171,7 @@ static void half_close(struct tls_context *sctx, struct tls_context *cctx)
      * moment, still answers, and hears of the end when it goes on. */
     struct end server = {.stay = true}, client = {.to_send = 1000};
     join(&server, sctx, &client, cctx);
-    run_for(30000);
+    run_until(server.failed);
     assert_int_equal(server.received, 1000);
     assert_int_equal(server.failed, 1);
     end_release(&server);
@@ -448,7 +181,8 @@ static void half_close(struct tls_context *sctx, struct tls_context *cctx)
     client = (struct end){.to_send = 1000};
     join(&server, sctx, &client, cctx);
     transport_pause(&server.t, true);
-    run_for(30000);
+    run_until(server.ready && client.t.fin_sent);
+    run_for(5000);
     assert_int_equal(server.failed, 0);
     assert_int_equal(server.ready, 1);
     server.to_send = 50000;
@@ -486,19 +220,6 @@ static void test_half_close(void **state)
     half_close(server_context(12, 0), only_12(client_context(false)));
 }
 
-/* A connection of which the test holds the other end by hand. */
-static int raw_peer(struct end *server, struct tls_context *sctx)
-{
-    struct sockaddr_in addr;
-    int listener = listen_on(&addr), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    int accepted = accept_one(listener);
-    close(listener);
-    assert_int_equal(
-        transport_accept(&server->t, loop, accepted, sctx, &events, server, LIMIT, LIMIT), OK);
-    return fd;
-}
-
 static ssize_t read_to_end(int fd, size_t *total)
 {
     char bytes[65536];
@@ -517,7 +238,7 @@ static void test_a_hard_close_resets_and_a_soft_one_delivers(void **state)
     for (int hard = 0; hard <= 1; hard++) {
         struct end server = {.to_send = 100000, .stay = true};
         int fd = raw_peer(&server, NULL);
-        run_for(20000);
+        run_until(server.t.stats.bytes_out == 100000);
         assert_int_equal(server.t.stats.bytes_out, 100000);
         /* Unread bytes on our side must not turn a soft close into a reset. */
         transport_pause(&server.t, true);
@@ -543,7 +264,7 @@ static void test_a_reset_is_an_error_with_its_reason(void **state)
     (void)state;
     struct end server = {.stay = true};
     int fd = raw_peer(&server, NULL);
-    run_for(5000);
+    run_until(server.ready);
     struct linger none = {.l_onoff = 1};
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)), 0);
     close(fd);
@@ -599,304 +320,16 @@ static void test_a_full_buffer_stops_reading(void **state)
         bytes[i] = stream_byte(i);
     assert_int_equal(send(fd, bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
     server.timer = loop_timer_new(loop, stop_loop, NULL);
-    for (int i = 0; i < 8; i++) {
-        run_for(3000);
-        transport_pause(&server.t, false);
-    }
+    run_until((transport_pause(&server.t, false), server.t.in.len == LIMIT));
+    run_for(3000);
     assert_int_equal(server.t.in.len, LIMIT);
     take(&server, LIMIT);
     transport_pause(&server.t, false);
-    run_for(3000);
+    run_until(server.t.in.len == sizeof(bytes) - LIMIT);
     take(&server, server.t.in.len);
     assert_int_equal(server.received, sizeof(bytes));
     close(fd);
     end_release(&server);
-}
-
-/* --- handshakes that fail */
-
-static void expect_refusal(struct tls_context *sctx, const void *bytes, size_t n, int why,
-                           const char *text)
-{
-    struct end server = {.stay = true};
-    int fd = raw_peer(&server, sctx);
-    assert_int_equal(send(fd, bytes, n, 0), (ssize_t)n);
-    if (why == ERR_EOF)
-        assert_int_equal(shutdown(fd, SHUT_WR), 0);
-    run_until_failed(1);
-    assert_int_equal(server.ready, 0);
-    assert_string_equal(server.text, text);
-    assert_int_equal(server.why, why);
-    close(fd);
-    end_release(&server);
-}
-
-/* What a client that knows no newer version says first. */
-static size_t client_hello(int max_version, uint8_t *out, size_t size)
-{
-    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    SSL_CTX_set_security_level(ctx, 0);
-    (void)SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION);
-    assert_int_equal(SSL_CTX_set_max_proto_version(ctx, max_version), 1);
-    SSL *ssl = SSL_new(ctx);
-    BIO *to = BIO_new(BIO_s_mem()), *from = BIO_new(BIO_s_mem());
-    SSL_set_bio(ssl, from, to);
-    assert_int_equal(SSL_connect(ssl), -1);
-    int n = BIO_read(to, out, (int)size);
-    assert_true(n > 0);
-    SSL_free(ssl);
-    SSL_CTX_free(ctx);
-    ERR_clear_error();
-    return (size_t)n;
-}
-
-static void test_handshake_failures_say_what_the_peer_did(void **state)
-{
-    (void)state;
-    static const uint8_t kafka[] = {0, 0, 0, 20, 0, 18, 0, 3, 0, 0, 0, 1, 0, 4, 't', 'e', 's', 't'};
-    uint8_t hello[2048];
-    struct tls_context *c12 = server_context(12, 0), *c13 = server_context(13, 0);
-    expect_refusal(c12, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, ERR_TLS,
-                   "HTTP request on the TLS port");
-    expect_refusal(c12, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24, ERR_TLS,
-                   "HTTP request on the TLS port");
-    expect_refusal(c12, kafka, sizeof(kafka), ERR_TLS, "not TLS: a Kafka client without TLS?");
-    expect_refusal(c12, "SSH-2.0-OpenSSH_9.2\r\n", 21, ERR_TLS, "not TLS");
-    expect_refusal(c12, "", 0, ERR_EOF, "closed during the TLS handshake");
-    size_t n = client_hello(TLS1_VERSION, hello, sizeof(hello));
-    expect_refusal(c12, hello, n, ERR_TLS, "TLS 1.0 offered, TLS 1.2 is the least");
-    n = client_hello(TLS1_1_VERSION, hello, sizeof(hello));
-    expect_refusal(c12, hello, n, ERR_TLS, "TLS 1.1 offered, TLS 1.2 is the least");
-    n = client_hello(TLS1_2_VERSION, hello, sizeof(hello));
-    expect_refusal(c13, hello, n, ERR_TLS, "TLS 1.2 offered, TLS 1.3 is the least");
-    expect_refusal(c12, hello, n / 2, ERR_EOF, "closed during the TLS handshake");
-    tls_unref(c12);
-    tls_unref(c13);
-}
-
-/* Any first bytes, cut anywhere: an end, with a reason, and no crash. */
-static void test_broken_hellos_fail(void **state)
-{
-    (void)state;
-    uint8_t hello[2048], broken[2048];
-    struct tls_context *c = server_context(12, 0);
-    size_t n = client_hello(TLS1_3_VERSION, hello, sizeof(hello));
-    for (int i = 0; i < 150; i++) {
-        memcpy(broken, hello, n);
-        for (size_t k = 1 + roll(4); k; k--)
-            broken[roll(n)] = (uint8_t)roll(256);
-        struct end server = {.stay = true};
-        int fd = raw_peer(&server, c);
-        size_t len = roll(2) ? n : 1 + roll(n);
-        assert_int_equal(send(fd, broken, len, 0), (ssize_t)len);
-        assert_int_equal(shutdown(fd, SHUT_WR), 0);
-        run_until_failed(1);
-        assert_int_equal(server.ready, 0);
-        assert_true(strlen(server.text) > 0);
-        close(fd);
-        end_release(&server);
-    }
-    tls_unref(c);
-}
-
-/* --- certificates */
-
-static void meet(struct tls_context *sctx, struct tls_context *cctx, const char *name,
-                 struct end *server, struct end *client)
-{
-    struct sockaddr_in addr;
-    int listener = listen_on(&addr);
-    *server = (struct end){.stay = true};
-    *client = (struct end){.stay = true};
-    assert_int_equal(transport_connect(&client->t, loop, (struct sockaddr *)&addr, sizeof(addr),
-                                       cctx, name, &events, client, LIMIT, LIMIT),
-                     OK);
-    int fd = accept_one(listener);
-    close(listener);
-    assert_int_equal(transport_accept(&server->t, loop, fd, sctx, &events, server, LIMIT, LIMIT),
-                     OK);
-    to_hear = 1;
-    run_for(100000);
-}
-
-/* The thumbprint by other means: DER through the digest, base64 made URL-safe. */
-static void expected_thumbprint(const char *path, char out[48])
-{
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    X509 *cert = PEM_read_X509(f, NULL, NULL, NULL);
-    fclose(f);
-    uint8_t *der = NULL, sum[32];
-    int n = i2d_X509(cert, &der);
-    assert_int_equal(EVP_Digest(der, (size_t)n, sum, NULL, EVP_sha256(), NULL), 1);
-    OPENSSL_free(der);
-    X509_free(cert);
-    (void)EVP_EncodeBlock((uint8_t *)out, sum, 32);
-    for (char *p = out; *p; p++)
-        *p = *p == '+' ? '-' : *p == '/' ? '_' : *p == '=' ? '\0' : *p;
-}
-
-static void test_client_certificates(void **state)
-{
-    (void)state;
-    struct tls_context *bare = client_context(false), *with = client_context(true);
-    struct tls_context *optional = server_context(12, 1), *required = server_context(12, 2);
-    struct end server, client;
-    char thumbprint[44], expected[48];
-    expected_thumbprint(certs.client, expected);
-
-    meet(optional, bare, "localhost", &server, &client);
-    assert_int_equal(server.ready, 1);
-    assert_int_equal(transport_peer_thumbprint(&server.t, thumbprint), ERR_UNKNOWN);
-    end_release(&server);
-    end_release(&client);
-
-    for (int i = 0; i < 3; i++) { /* the later ones resumed */
-        meet(i ? required : optional, with, "localhost", &server, &client);
-        assert_int_equal(server.ready, 1);
-        assert_int_equal(client.ready, 1);
-        assert_int_equal(transport_peer_thumbprint(&server.t, thumbprint), OK);
-        assert_string_equal(thumbprint, expected);
-        assert_int_equal(strlen(thumbprint), 43);
-        assert_string_equal(transport_protocol(&server.t), "TLSv1.3");
-        assert_string_equal(transport_cipher(&server.t), "TLS_AES_128_GCM_SHA256");
-        end_release(&server);
-        end_release(&client);
-    }
-
-    meet(required, bare, "localhost", &server, &client);
-    assert_int_equal(server.ready, 0);
-    assert_int_equal(server.why, ERR_TLS);
-    assert_string_equal(server.text, "no client certificate, and one is required");
-    run_for(20000);
-    assert_int_equal(client.failed, 1);
-    assert_string_equal(client.text, "the peer refused: tlsv13 alert certificate required");
-    end_release(&server);
-    end_release(&client);
-    tls_unref(bare);
-    tls_unref(with);
-    tls_unref(optional);
-    tls_unref(required);
-}
-
-static void test_servers_are_verified(void **state)
-{
-    (void)state;
-    char err[256] = "";
-    struct tls_context *sctx = server_context(12, 0), *good = client_context(false);
-    struct tls_client_settings s = {.ca = certs.other_ca, .verify = true};
-    struct tls_context *stranger = tls_client_new(&s, err, sizeof(err));
-    s.verify = false;
-    struct tls_context *careless = tls_client_new(&s, err, sizeof(err));
-    struct end server, client;
-
-    static const char *const fine[] = {"localhost", "127.0.0.1"};
-    for (int i = 0; i < 2; i++) {
-        meet(sctx, good, fine[i], &server, &client);
-        assert_int_equal(client.ready, 1);
-        assert_int_equal(client.failed, 0);
-        end_release(&server);
-        end_release(&client);
-    }
-    static const struct {
-        const char *name, *text;
-        bool stranger;
-    } bad[] = {
-        {"kafka.example.com", "the peer's certificate was refused: hostname mismatch", false},
-        {"127.0.0.2", "the peer's certificate was refused: IP address mismatch", false},
-        {"localhost", "the peer's certificate was refused: unable to get local issuer certificate",
-         true},
-    };
-    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-        meet(sctx, bad[i].stranger ? stranger : good, bad[i].name, &server, &client);
-        assert_int_equal(client.ready, 0);
-        assert_int_equal(client.why, ERR_TLS);
-        assert_string_equal(client.text, bad[i].text);
-        run_for(20000);
-        assert_int_equal(server.failed, 1);
-        assert_int_equal(server.ready, 0);
-        end_release(&server);
-        end_release(&client);
-    }
-    meet(sctx, careless, NULL, &server, &client);
-    assert_int_equal(client.ready, 1);
-    end_release(&server);
-    end_release(&client);
-    /* To verify without a name would accept anybody that the authority knows. */
-    struct sockaddr_in addr;
-    int listener = listen_on(&addr);
-    assert_int_equal(transport_connect(&client.t, loop, (struct sockaddr *)&addr, sizeof(addr),
-                                       good, NULL, &events, &client, LIMIT, LIMIT),
-                     ERR_CONFIG);
-    close(listener);
-    tls_unref(sctx);
-    tls_unref(good);
-    tls_unref(stranger);
-    tls_unref(careless);
-}
-
-static void resume(struct tls_context *sctx, struct tls_context *cctx)
-{
-    struct sockaddr_in addr;
-    int listener = listen_on(&addr);
-    for (int i = 0; i < 4; i++) {
-        struct end server = {.to_send = 100, .stay = true}, client = {.to_send = 100, .stay = true};
-        assert_int_equal(transport_connect(&client.t, loop, (struct sockaddr *)&addr, sizeof(addr),
-                                           cctx, "localhost", &events, &client, LIMIT, LIMIT),
-                         OK);
-        int fd = accept_one(listener);
-        assert_int_equal(
-            transport_accept(&server.t, loop, fd, sctx, &events, &server, LIMIT, LIMIT), OK);
-        run_for(30000);
-        assert_string_equal(client.text, "");
-        assert_string_equal(server.text, "");
-        assert_int_equal(client.received, 100);
-        assert_int_equal(server.received, 100);
-        assert_int_equal(transport_resumed(&client.t), i > 0);
-        assert_int_equal(transport_resumed(&server.t), i > 0);
-        /* Neither a hard close nor a soft one spoils the session. */
-        transport_close(&client.t, i & 1);
-        end_release(&client);
-        end_release(&server);
-    }
-    close(listener);
-    tls_unref(sctx);
-    tls_unref(cctx);
-}
-
-static void test_client_sessions_are_resumed(void **state)
-{
-    (void)state;
-    resume(server_context(12, 0), client_context(false));
-    resume(server_context(12, 0), only_12(client_context(false)));
-}
-
-static void test_unusable_files_are_named(void **state)
-{
-    (void)state;
-    char err[256] = "", text[256];
-    struct tls_server_settings s = {.certificate = "/nowhere.pem", .key = certs.server_key};
-    assert_null(tls_server_new(&s, err, sizeof(err)));
-    assert_string_equal(err, "certificate /nowhere.pem: No such file or directory");
-    s.certificate = certs.server;
-    s.key = certs.client_key;
-    assert_null(tls_server_new(&s, err, sizeof(err)));
-    (void)snprintf(text, sizeof(text), "key %s: key values mismatch", certs.client_key);
-    assert_string_equal(err, text);
-    s.key = certs.server_key;
-    s.ciphers = "NO-SUCH-CIPHER";
-    assert_null(tls_server_new(&s, err, sizeof(err)));
-    assert_string_equal(err, "ciphers NO-SUCH-CIPHER: no cipher match");
-    s.ciphers = NULL;
-    s.client_certificate = 2;
-    assert_null(tls_server_new(&s, err, sizeof(err)));
-    assert_non_null(strstr(err, "client_ca"));
-    s.client_ca = certs.server_key;
-    assert_null(tls_server_new(&s, err, sizeof(err)));
-    assert_non_null(strstr(err, certs.server_key));
-    struct tls_client_settings c = {.ca = "/nowhere.pem", .verify = true};
-    assert_null(tls_client_new(&c, err, sizeof(err)));
-    assert_non_null(strstr(err, "/nowhere.pem"));
 }
 
 /* --- memory */
@@ -909,7 +342,8 @@ static void test_an_idle_connection_holds_no_buffers(void **state)
     struct end client = {.to_send = 300000, .stay = true};
     join(&server, sctx, &client, cctx);
     transport_bulk(&server.t, true);
-    run_for(100000);
+    run_until(server.received == 300000 && client.received == 300000);
+    run_for(5000);
     assert_int_equal(server.received, 300000);
     assert_int_equal(client.received, 300000);
     assert_int_equal(buf_thread_bytes(), 0);
@@ -960,59 +394,6 @@ static void test_survives_failing_allocations(void **state)
     tls_unref(cctx);
 }
 
-#ifdef SLUICE_TEST
-/* OpenSSL allocates through the same counter. */
-static void *tls_malloc(size_t n, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return sl_malloc(n);
-}
-
-static void *tls_realloc(void *p, size_t n, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    return sl_realloc(p, n);
-}
-
-static void tls_free(void *p, const char *file, int line)
-{
-    (void)file;
-    (void)line;
-    sl_free(p);
-}
-#endif
-
-static int set_up(void **state)
-{
-    (void)state;
-    certs_init(&certs);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    certs_release(&certs);
-    buf_thread_trim();
-    return 0;
-}
-
-static int new_loop(void **state)
-{
-    (void)state;
-    loop = loop_new();
-    return loop ? 0 : -1;
-}
-
-static int free_loop(void **state)
-{
-    (void)state;
-    loop_free(loop);
-    return 0;
-}
-
 int main(void)
 {
 #ifdef SLUICE_TEST
@@ -1035,13 +416,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_may_be_freed_inside_its_last_event, new_loop,
                                         free_loop),
         cmocka_unit_test_setup_teardown(test_a_full_buffer_stops_reading, new_loop, free_loop),
-        cmocka_unit_test_setup_teardown(test_handshake_failures_say_what_the_peer_did, new_loop,
-                                        free_loop),
-        cmocka_unit_test_setup_teardown(test_broken_hellos_fail, new_loop, free_loop),
-        cmocka_unit_test_setup_teardown(test_client_certificates, new_loop, free_loop),
-        cmocka_unit_test_setup_teardown(test_servers_are_verified, new_loop, free_loop),
-        cmocka_unit_test_setup_teardown(test_client_sessions_are_resumed, new_loop, free_loop),
-        cmocka_unit_test_setup_teardown(test_unusable_files_are_named, new_loop, free_loop),
         cmocka_unit_test_setup_teardown(test_an_idle_connection_holds_no_buffers, new_loop,
                                         free_loop),
         cmocka_unit_test_setup_teardown(test_survives_failing_allocations, new_loop, free_loop),
