@@ -19,7 +19,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-#define BATCH_BYTES    (256 * 1024)
+#define BATCH_BYTES    ((size_t)256 * 1024)
 #define RETRY_MS       100  /* after a write that failed */
 #define IDLE_MS        1000 /* the longest sleep: also when a wake-up would be missed */
 #define WRITE_STUCK_MS 1000 /* a pipe that takes nothing for so long counts as failing */

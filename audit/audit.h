@@ -71,7 +71,7 @@ struct audit_event {
 
 /* No line is longer, whatever its texts hold. */
 #define AUDIT_TEXT_MAX 256
-#define AUDIT_LINE_MAX (40 * 1024)
+#define AUDIT_LINE_MAX ((size_t)40 * 1024)
 
 /* file "-": stdout. err says what went wrong. Starts the writer thread. */
 struct audit *audit_open(const char *file, bool stop_on_failure, char *err,
@@ -89,7 +89,7 @@ uint64_t audit_lost(const struct audit *a);
 uint64_t audit_written(const struct audit *a);
 
 /* One a producing thread; AUDIT_RING_BYTES each. */
-#define AUDIT_RING_BYTES (1024 * 1024)
+#define AUDIT_RING_BYTES ((size_t)1024 * 1024)
 struct audit_ring *audit_ring_new(struct audit *a) SL_MUST;
 /* What is queued in it is still written. NULL does nothing. */
 void audit_ring_free(struct audit_ring *r);

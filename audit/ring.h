@@ -15,10 +15,10 @@
 #define RING_CACHE_LINE 64
 
 struct audit_ring {
+    alignas(RING_CACHE_LINE) atomic_size_t head; /* producer: bytes put so far */
     struct audit *audit;
     struct audit_ring *next;                     /* of the writer's list, under its lock */
     atomic_bool closed;                          /* the producer is gone */
-    alignas(RING_CACHE_LINE) atomic_size_t head; /* producer: bytes put so far */
     alignas(RING_CACHE_LINE) atomic_size_t tail; /* consumer: bytes taken so far */
     char scratch[AUDIT_LINE_MAX];                /* producer: the line being encoded */
     char bytes[AUDIT_RING_BYTES];

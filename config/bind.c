@@ -8,7 +8,7 @@
 #define FRAMES_MAX 6 /* file, list, entry, section of it; one more nests nowhere in the table */
 
 struct frame {
-    const json_t *node;        /* an object, or a list's array */
+    json_t *node;              /* an object, or a list's array */
     void *iter;                /* object: the next key */
     const struct option *list; /* array: its option */
     size_t index;              /* array: the next element */
@@ -34,11 +34,11 @@ static unsigned line_of(const struct build *b, const json_t *node)
     return b->yaml ? yaml_line(b->yaml, node) : 0;
 }
 
-static void open_object(struct walk *w, const json_t *node, const char *prefix, void *base)
+static void open_object(struct walk *w, json_t *node, const char *prefix, void *base)
 {
     struct frame *f = &w->frames[w->depth++];
     *f = (struct frame){.node = node, .base = base, .path_len = strlen(w->b->path)};
-    f->iter = json_object_iter((json_t *)(uintptr_t)node);
+    f->iter = json_object_iter(node);
     f->prefix_len = (size_t)snprintf(f->prefix, sizeof(f->prefix), "%s", prefix);
     /* A file, an entry of a list: a struct of its own, whose defaults come first. */
     if (prefix[0] == '\0' || prefix[f->prefix_len - 2] == ']')
@@ -47,7 +47,7 @@ static void open_object(struct walk *w, const json_t *node, const char *prefix, 
                 config_set_initial(w->b, &options[i], base);
 }
 
-static void open_list(struct walk *w, const struct option *o, const json_t *node, void *base)
+static void open_list(struct walk *w, const struct option *o, json_t *node, void *base)
 {
     size_t n = json_array_size(node);
     if (!json_is_array(node)) {
@@ -80,7 +80,7 @@ static void refuse_key(struct walk *w, const struct frame *f, const char *key, c
                  report_quote(quoted, key, strlen(key)), guess ? guess : "");
 }
 
-static void take(struct walk *w, struct frame *f, const char *key, const json_t *value)
+static void take(struct walk *w, struct frame *f, const char *key, json_t *value)
 {
     char prefix[sizeof(f->prefix)];
     const struct option *o = option_find(f->prefix, f->prefix_len, key);
@@ -119,7 +119,7 @@ static void step_list(struct walk *w, struct frame *f)
     struct build *b = w->b;
     char prefix[sizeof(f->prefix)];
     size_t i = f->index++;
-    const json_t *item = json_array_get(f->node, i);
+    json_t *item = json_array_get(f->node, i);
     if (!item) {
         w->depth--;
         return;
@@ -133,7 +133,7 @@ static void step_list(struct walk *w, struct frame *f)
     open_object(w, item, prefix, (char *)f->base + i * f->list->bytes);
 }
 
-void config_bind(struct build *b, const json_t *object, const char *prefix, void *base)
+void config_bind(struct build *b, json_t *object, const char *prefix, void *base)
 {
     struct walk w = {.b = b};
     open_object(&w, object, prefix, base);
@@ -147,8 +147,7 @@ void config_bind(struct build *b, const json_t *object, const char *prefix, void
             w.depth--;
         } else {
             void *iter = f->iter;
-            json_t *node = (json_t *)(uintptr_t)f->node;
-            f->iter = json_object_iter_next(node, iter);
+            f->iter = json_object_iter_next(f->node, iter);
             take(&w, f, json_object_iter_key(iter), json_object_iter_value(iter));
         }
     }

@@ -44,9 +44,9 @@ struct build {
 
 /* Fills base from an object according to the table; prefix is the table's ("" or "grants[]."),
  * b->path the instance's. Faults go to the report. */
-void config_bind(struct build *b, const json_t *object, const char *prefix, void *base);
+void config_bind(struct build *b, json_t *object, const char *prefix, void *base);
 /* Checks one value against its option and stores it at the option's offset in base. */
-void config_set(struct build *b, const struct option *o, const json_t *node, void *base);
+void config_set(struct build *b, const struct option *o, json_t *node, void *base);
 /* Stores the default. */
 void config_set_initial(struct build *b, const struct option *o, void *base);
 

@@ -29,8 +29,8 @@ static __attribute__((format(printf, 5, 0))) void say(struct build *b, bool warn
 }
 
 /* where: the list entry around the option ("issuers[1]"), or "". */
-static __attribute__((format(printf, 4, 5))) void error(struct build *b, const char *where,
-                                                        const char *option, const char *fmt, ...)
+static __attribute__((format(printf, 4, 5))) void refuse(struct build *b, const char *where,
+                                                         const char *option, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -38,7 +38,7 @@ static __attribute__((format(printf, 4, 5))) void error(struct build *b, const c
     va_end(args);
 }
 
-static __attribute__((format(printf, 4, 5))) void warning(struct build *b, const char *where,
+static __attribute__((format(printf, 4, 5))) void caution(struct build *b, const char *where,
                                                           const char *option, const char *fmt, ...)
 {
     va_list args;
@@ -64,21 +64,21 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
 static void check_listeners(struct build *b, const struct config *c)
 {
     if (c->control.listen.port && same_endpoint(&c->listen, &c->control.listen))
-        error(b, "", "control.listen", "is the clients' own address (listen)");
+        refuse(b, "", "control.listen", "is the clients' own address (listen)");
     if (c->advertise.host &&
         (strcmp(c->advertise.host, "0.0.0.0") == 0 || strcmp(c->advertise.host, "::") == 0))
-        error(b, "", "advertise",
-              "no client can reach %s; it takes the name by which clients reach this gate",
-              c->advertise.host);
+        refuse(b, "", "advertise",
+               "no client can reach %s; it takes the name by which clients reach this gate",
+               c->advertise.host);
     for (size_t i = 0; i < c->upstream.nbrokers; i++)
         if (same_endpoint(&c->advertise, &c->upstream.brokers[i]) ||
             same_endpoint(&c->listen, &c->upstream.brokers[i]))
-            error(b, "", "upstream.brokers", "%s:%u is this gate itself, not a broker",
-                  c->upstream.brokers[i].host, (unsigned)c->upstream.brokers[i].port);
+            refuse(b, "", "upstream.brokers", "%s:%u is this gate itself, not a broker",
+                   c->upstream.brokers[i].host, (unsigned)c->upstream.brokers[i].port);
     if (c->tls.client_certificate && !given(b, "", "tls.client_ca"))
-        error(b, "", "tls.client_certificate", "needs `tls.client_ca` to check certificates");
+        refuse(b, "", "tls.client_certificate", "needs `tls.client_ca` to check certificates");
     if (!c->tls.client_certificate && given(b, "", "tls.client_ca"))
-        warning(b, "", "tls.client_ca", "does nothing while `tls.client_certificate` is none");
+        caution(b, "", "tls.client_ca", "does nothing while `tls.client_certificate` is none");
 }
 
 static void check_keys(struct build *b, struct issuer_config *i, const char *where)
@@ -88,29 +88,29 @@ static void check_keys(struct build *b, struct issuer_config *i, const char *whe
     if (!asked)
         i->discovery = !url && !file;
     if (url && file)
-        error(b, where, "jwks_file", "contradicts `jwks_url`; the keys come from one place");
+        refuse(b, where, "jwks_file", "contradicts `jwks_url`; the keys come from one place");
     else if (asked && i->discovery && (url || file))
-        error(b, where, "discovery", "contradicts `%s`; the keys come from one place",
-              url ? "jwks_url" : "jwks_file");
+        refuse(b, where, "discovery", "contradicts `%s`; the keys come from one place",
+               url ? "jwks_url" : "jwks_file");
     else if (asked && !i->discovery && !url && !file)
-        error(b, where, "discovery",
-              "false leaves no keys; name `jwks_url` or `jwks_file`, or take discovery");
+        refuse(b, where, "discovery",
+               "false leaves no keys; name `jwks_url` or `jwks_file`, or take discovery");
     const char *why = i->issuer ? value_url_fault(i->issuer, b->development) : NULL;
     if (i->discovery && why)
-        error(b, where, "issuer", "discovery needs the issuer's URL, and this %s", why);
+        refuse(b, where, "issuer", "discovery needs the issuer's URL, and this %s", why);
     if (i->max_age_s < i->refresh_s)
-        error(b, where, "max_age_s",
-              "is less than `refresh_s` (%u): keys would lapse between "
-              "two fetches",
-              i->refresh_s);
+        refuse(b, where, "max_age_s",
+               "is less than `refresh_s` (%u): keys would lapse between "
+               "two fetches",
+               i->refresh_s);
 }
 
 static void check_issuers(struct build *b, struct config *c)
 {
     if (json_array_size(json_object_get(b->yaml->root, "issuers")) == 0 && given(b, "", "issuers"))
-        error(b, "", "issuers",
-              "is empty; sluice starts with at least one issuer, its audience "
-              "and its keys");
+        refuse(b, "", "issuers",
+               "is empty; sluice starts with at least one issuer, its audience "
+               "and its keys");
     for (size_t i = 0; i < c->nissuers; i++) {
         char where[32];
         snprintf(where, sizeof(where), "issuers[%zu]", i);
@@ -118,7 +118,7 @@ static void check_issuers(struct build *b, struct config *c)
         for (size_t j = 0; j < i; j++)
             if (c->issuers[i].issuer && c->issuers[j].issuer &&
                 strcmp(c->issuers[i].issuer, c->issuers[j].issuer) == 0)
-                error(b, where, "issuer", "stands in issuers[%zu] already", j);
+                refuse(b, where, "issuer", "stands in issuers[%zu] already", j);
     }
 }
 
@@ -134,16 +134,16 @@ static void check_sasl(struct build *b, const struct config *c)
     bool oauth = m == SASL_OAUTHBEARER;
     for (size_t i = 0; i < 2; i++)
         if (given(b, "", password[i]) == oauth)
-            error(b, "", password[i],
-                  oauth ? "means nothing to OAUTHBEARER" : "is missing; PLAIN and SCRAM need it");
+            refuse(b, "", password[i],
+                   oauth ? "means nothing to OAUTHBEARER" : "is missing; PLAIN and SCRAM need it");
     for (size_t i = 0; i < 3; i++)
         if (given(b, "", token[i]) != oauth)
-            error(b, "", token[i],
-                  oauth ? "is missing; OAUTHBEARER needs it" : "means nothing to PLAIN and SCRAM");
+            refuse(b, "", token[i],
+                   oauth ? "is missing; OAUTHBEARER needs it" : "means nothing to PLAIN and SCRAM");
     if (!oauth && given(b, "", "upstream.sasl.scope"))
-        error(b, "", "upstream.sasl.scope", "means nothing to PLAIN and SCRAM");
+        refuse(b, "", "upstream.sasl.scope", "means nothing to PLAIN and SCRAM");
     if (!c->upstream.tls && (m == SASL_PLAIN || oauth))
-        warning(b, "", "upstream.sasl.mechanism",
+        caution(b, "", "upstream.sasl.mechanism",
                 "%s over plaintext shows the gate's secret to the network; use `security: tls`",
                 oauth ? "OAUTHBEARER" : "PLAIN");
 }
@@ -152,14 +152,14 @@ static void check_upstream(struct build *b, const struct config *c)
 {
     bool certificate = given(b, "", "upstream.tls.certificate");
     if (given(b, "", "upstream.tls") && !c->upstream.tls)
-        error(b, "", "upstream.tls",
-              "means nothing while `upstream.security` is plaintext; it "
-              "takes `security: tls`");
+        refuse(b, "", "upstream.tls",
+               "means nothing while `upstream.security` is plaintext; it "
+               "takes `security: tls`");
     if (certificate != given(b, "", "upstream.tls.key"))
-        error(b, "", certificate ? "upstream.tls.key" : "upstream.tls.certificate",
-              "is missing; certificate and key belong together");
+        refuse(b, "", certificate ? "upstream.tls.key" : "upstream.tls.certificate",
+               "is missing; certificate and key belong together");
     if (c->upstream.tls && !c->upstream.verify)
-        warning(b, "", "upstream.tls.verify",
+        caution(b, "", "upstream.tls.verify",
                 "false takes any broker's certificate: whoever stands between reads everything");
     check_sasl(b, c);
 }
@@ -169,35 +169,35 @@ static void check_control(struct build *b, const struct config *c)
     const struct endpoint *at = &c->control.listen;
     bool tls = given(b, "", "control.tls"), tokens = given(b, "", "control.token_file");
     if (!at->port) {
-        warning(b, "", "control.listen", "off: no health, no metrics, and no way to revoke");
+        caution(b, "", "control.listen", "off: no health, no metrics, and no way to revoke");
         return;
     }
     if (at->host && !value_loopback(at->host) && !(tls && tokens))
-        error(b, "", "control.listen",
-              "%s is not a loopback address, so `control.tls` and `control.token_file` are needed",
-              at->host);
+        refuse(b, "", "control.listen",
+               "%s is not a loopback address, so `control.tls` and `control.token_file` are needed",
+               at->host);
 }
 
 static void check_limits(struct build *b, const struct config *c)
 {
     const struct limits *l = &c->limits;
     if (l->frame_preauth_bytes > l->frame_bytes)
-        error(b, "", "limits.frame_preauth_bytes", "is above `limits.frame_bytes` (%u)",
-              l->frame_bytes);
+        refuse(b, "", "limits.frame_preauth_bytes", "is above `limits.frame_bytes` (%u)",
+               l->frame_bytes);
     if (l->session_buffer_bytes < l->frame_produce_bytes ||
         l->session_buffer_bytes < l->frame_bytes)
-        error(b, "", "limits.session_buffer_bytes",
-              "is below one whole request (`limits.frame_bytes`, `limits.frame_produce_bytes`)");
+        refuse(b, "", "limits.session_buffer_bytes",
+               "is below one whole request (`limits.frame_bytes`, `limits.frame_produce_bytes`)");
     if (l->worker_buffer_bytes < l->session_buffer_bytes)
-        error(b, "", "limits.worker_buffer_bytes", "is below `limits.session_buffer_bytes` (%u)",
-              l->session_buffer_bytes);
+        refuse(b, "", "limits.worker_buffer_bytes", "is below `limits.session_buffer_bytes` (%u)",
+               l->session_buffer_bytes);
     if (l->auth_timeout_ms < l->tls_timeout_ms)
-        error(b, "", "limits.auth_timeout_ms",
-              "is below `limits.tls_timeout_ms` (%u), which it "
-              "includes",
-              l->tls_timeout_ms);
+        refuse(b, "", "limits.auth_timeout_ms",
+               "is below `limits.tls_timeout_ms` (%u), which it "
+               "includes",
+               l->tls_timeout_ms);
     if (c->ngrants > l->grants)
-        error(b, "", "limits.grants", "is below the %zu grants of this file", c->ngrants);
+        refuse(b, "", "limits.grants", "is below the %zu grants of this file", c->ngrants);
 }
 
 static void check_principal(struct build *b, const struct config *c, struct grant_config *g,
@@ -209,13 +209,13 @@ static void check_principal(struct build *b, const struct config *c, struct gran
     for (size_t i = 0; i < c->nissuers && g->issuer; i++)
         known |= c->issuers[i].issuer && strcmp(c->issuers[i].issuer, g->issuer) == 0;
     if (!g->issuer && c->nissuers > 1)
-        error(b, where, "principal.issuer",
-              "is missing; with several issuers a subject alone says not whose it is");
+        refuse(b, where, "principal.issuer",
+               "is missing; with several issuers a subject alone says not whose it is");
     else if (g->issuer && !known)
-        error(b, where, "principal.issuer", "is none of `issuers`, so no token could match");
+        refuse(b, where, "principal.issuer", "is none of `issuers`, so no token could match");
     if (!g->subject && !g->client)
-        error(b, where, "principal",
-              "names neither subject nor client; it takes at least one of them");
+        refuse(b, where, "principal",
+               "names neither subject nor client; it takes at least one of them");
 }
 
 void config_check_grant(struct build *b, const struct config *c, struct grant_config *g,
@@ -224,19 +224,19 @@ void config_check_grant(struct build *b, const struct config *c, struct grant_co
     unsigned on_topics = OP_READ | OP_WRITE | OP_DESCRIBE_CONFIGS;
     check_principal(b, c, g, where);
     if ((g->operations & on_topics) && g->topics.count == 0 && !given(b, where, "topics"))
-        error(b, where, "topics", "is missing; read, write and describe_configs are for topics");
+        refuse(b, where, "topics", "is missing; read, write and describe_configs are for topics");
     if (!g->group_prefix)
         g->group_prefix = "";
     if ((g->operations & OP_MANAGE) && !*g->group_prefix && !given(b, where, "group_prefix"))
-        error(b, where, "group_prefix", "is missing; manage is for groups");
+        refuse(b, where, "group_prefix", "is missing; manage is for groups");
     if (g->not_before && g->expires && g->not_before >= g->expires)
-        error(b, where, "expires", "is not after `not_before`: the grant could never be used");
+        refuse(b, where, "expires", "is not after `not_before`: the grant could never be used");
     else if (g->expires && g->expires <= (int64_t)time(NULL))
-        warning(b, where, "expires", "lies in the past: the grant lets nobody in");
+        caution(b, where, "expires", "lies in the past: the grant lets nobody in");
     size_t n = c->group_separator ? strlen(c->group_separator) : 0;
     size_t prefix = strlen(g->group_prefix);
     if (n && prefix >= n && strcmp(g->group_prefix + prefix - n, c->group_separator) == 0)
-        warning(b, where, "group_prefix",
+        caution(b, where, "group_prefix",
                 "ends in `group_separator`, which would have to follow once more");
 }
 
@@ -287,8 +287,8 @@ static void check_ids(struct build *b, const struct ranked *r, size_t n)
         if (!id || compare_text(id, r[i - 1].grant->id) != 0)
             continue;
         snprintf(where, sizeof(where), "grants[%zu]", r[i].index);
-        error(b, where, "id", "%s stands in grants[%zu] already; ids are unique",
-              report_quote(quoted, id, strlen(id)), r[i - 1].index);
+        refuse(b, where, "id", "%s stands in grants[%zu] already; ids are unique",
+               report_quote(quoted, id, strlen(id)), r[i - 1].index);
     }
 }
 
@@ -305,7 +305,7 @@ static void check_prefixes(struct build *b, const struct ranked *r, size_t n)
             (compare_principal(x, y) == 0 && compare_text(x->participant, y->participant) == 0))
             continue;
         snprintf(where, sizeof(where), "grants[%zu]", r[i - 1].index);
-        warning(b, where, "group_prefix",
+        caution(b, where, "group_prefix",
                 "%s also covers %s of grants[%zu], somebody else's; see `group_separator`",
                 report_quote(short_one, x->group_prefix, prefix),
                 report_quote(long_one, y->group_prefix, strlen(y->group_prefix)), r[i].index);
@@ -332,7 +332,7 @@ static void check_shared(struct build *b, const struct config *c, const struct r
         if (end - i > 1 && shares_subjects(c, r[i].grant->issuer)) {
             char where[32];
             snprintf(where, sizeof(where), "grants[%zu]", r[i].index);
-            warning(b, where, "principal",
+            caution(b, where, "principal",
                     "has %zu grants and its issuer's subjects are shared: tokens that name their "
                     "transfer (`claims.transfer`) are kept apart, others are refused as ambiguous",
                     end - i);
@@ -374,8 +374,8 @@ void config_check(struct build *b, struct config *c)
     check_limits(b, c);
     check_grants(b, c);
     if (!c->store_path)
-        warning(b, "", "store.path",
+        caution(b, "", "store.path",
                 "is missing: grants of the control API and revocations are lost at a restart");
     if (c->development)
-        warning(b, "", "development", "true allows plain http for keys and tokens");
+        caution(b, "", "development", "true allows plain http for keys and tokens");
 }

@@ -22,7 +22,11 @@ static void box_free(struct config_box *box)
 
 static struct config_box *box_of(const struct config *c)
 {
-    return (struct config_box *)(uintptr_t)c;
+    union {
+        const struct config *given;
+        struct config_box *box;
+    } same = {.given = c}; /* its first member; constant for those who read it alone */
+    return same.box;
 }
 
 struct config *config_ref(const struct config *c)
@@ -193,14 +197,14 @@ struct grant_box {
     struct arena arena;
 };
 
-struct grant_config *config_grant_parse(const struct config *c, const char *id,
-                                        const json_t *object, char *err, size_t err_bytes)
+struct grant_config *config_grant_parse(const struct config *c, const char *id, json_t *object,
+                                        char *err, size_t err_bytes)
 {
     struct report report;
     struct secret *secrets = NULL;
     struct grant_box *box = sl_calloc(1, sizeof(*box));
     struct build *b = sl_calloc(1, sizeof(*b));
-    json_t *whole = json_copy((json_t *)(uintptr_t)object);
+    json_t *whole = json_copy(object);
     bool good = box && b && whole;
     if (box)
         arena_init(&box->arena, CONFIG_ARENA_BYTES);

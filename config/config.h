@@ -168,8 +168,7 @@ const char *config_restart_option(const struct config *running, const struct con
  * file. NULL with err on failure; freed by config_grant_free. */
 struct json_t;
 struct grant_config *config_grant_parse(const struct config *c, const char *id,
-                                        const struct json_t *object, char *err,
-                                        size_t err_bytes) SL_MUST;
+                                        struct json_t *object, char *err, size_t err_bytes) SL_MUST;
 void config_grant_free(struct grant_config *g);
 
 /* `sluice check -c FILE | --reference | --schema`. argv[0] is the command's name. Exit code. */

@@ -11,8 +11,8 @@
 #include "config/build.h"
 #include "config/values.h"
 
-#define PEM_BYTES_MAX    (1024 * 1024)
-#define SECRET_BYTES_MAX (64 * 1024)
+#define PEM_BYTES_MAX    ((size_t)1024 * 1024)
+#define SECRET_BYTES_MAX ((size_t)64 * 1024)
 
 static char *read_all(int fd, size_t limit, size_t *n)
 {

@@ -26,10 +26,10 @@ const struct option *option_find(const char *prefix, size_t prefix_len, const ch
 
 const struct option *option_at(const char *path)
 {
-    const struct option *o = options;
-    while (strcmp(o->path, path) != 0)
-        o++;
-    return o;
+    for (size_t i = 0; i < options_count; i++)
+        if (strcmp(options[i].path, path) == 0)
+            return &options[i];
+    return NULL;
 }
 
 const char *option_name(const struct option *o)
@@ -65,21 +65,21 @@ static unsigned distance(const char *a, const char *b)
 
 const char *option_guess(const char *prefix, size_t prefix_len, const char *key)
 {
-    const char *best = NULL;
+    const struct option *best = NULL;
     unsigned least = (unsigned)(strlen(key) / 3) + 1;
     for (size_t i = 0; i < options_count; i++) {
         if (!option_under(&options[i], prefix, prefix_len))
             continue;
         unsigned d = distance(key, options[i].path + prefix_len);
-        if (d <= least) {
-            best = options[i].path;
-            least = d - (d > 0);
+        if (d < least || (d == least && !best)) {
+            best = &options[i];
+            least = d;
         }
     }
     for (size_t i = 0; !best && i < options_count; i++)
         if (strcmp(option_name(&options[i]), key) == 0)
-            best = options[i].path;
-    return best;
+            best = &options[i];
+    return best ? best->path : NULL;
 }
 
 static void takes_choice(const struct option *o, const char *lead, char *out)

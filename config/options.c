@@ -55,6 +55,8 @@ static const struct choice formats[] = {
     {0},
 };
 
+/* Names of types, fields and macros cannot stand in parentheses.
+ * NOLINTBEGIN(bugprone-macro-parentheses) */
 #define FIELD_BYTES(type, field) sizeof(((type *)0)->field)
 #define AT(type, field)                                                                            \
     .offset = (uint16_t)offsetof(type, field), .bytes = (uint16_t)FIELD_BYTES(type, field)
@@ -78,8 +80,9 @@ static const struct choice formats[] = {
         .min = low, .max = high, .unit = what, .initial = first, .help = text                      \
     }
 
-#define KIB 1024
-#define MIB (1024 * 1024)
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 const struct option options[] = {
     {.path = "listen",

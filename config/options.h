@@ -60,7 +60,7 @@ extern const size_t options_count;
 
 /* The option at prefix + key, or NULL. prefix is "" or ends in '.'. */
 const struct option *option_find(const char *prefix, size_t prefix_len, const char *key);
-/* The option of that path; it must exist. */
+/* The option of that path, or NULL. */
 const struct option *option_at(const char *path);
 /* Does it stand directly under prefix ("", "tls.", "issuers[].")? */
 bool option_under(const struct option *o, const char *prefix, size_t prefix_len);

@@ -309,7 +309,7 @@ static void set_addresses(struct build *b, const struct option *o, const json_t 
     store_counted(base, o, list, count);
 }
 
-static void set_mapping(struct build *b, const struct option *o, const json_t *node, void *base)
+static void set_mapping(struct build *b, const struct option *o, json_t *node, void *base)
 {
     struct address_mapping *list;
     size_t count = 0, n = json_object_size(node);
@@ -325,7 +325,7 @@ static void set_mapping(struct build *b, const struct option *o, const json_t *n
     }
     list = arena_alloc(b->arena, n * sizeof(*list));
     b->nomem |= !list;
-    json_object_foreach((json_t *)(uintptr_t)node, from, value)
+    json_object_foreach(node, from, value)
     {
         struct scalar s;
         const char *to = text_of(b, o, value, &s);
@@ -380,7 +380,7 @@ static void set_time(struct build *b, const struct option *o, const json_t *node
         store_int(base, o, value);
 }
 
-void config_set(struct build *b, const struct option *o, const json_t *node, void *base)
+void config_set(struct build *b, const struct option *o, json_t *node, void *base)
 {
     switch (o->type) {
     case OPTION_SECTION:

@@ -14,7 +14,7 @@
 
 #include "config/report.h"
 
-#define YAML_BYTES_MAX  (8u * 1024 * 1024)
+#define YAML_BYTES_MAX  ((size_t)8 * 1024 * 1024)
 #define YAML_DEPTH_MAX  12
 #define YAML_NODES_MAX  1000000u
 #define YAML_SCALAR_MAX 65536u

@@ -9,7 +9,7 @@ json_t *body_object(const char *text, size_t n, char *err, size_t err_bytes)
 {
     json_error_t error;
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
-    if (root && json_is_object(root))
+    if (json_is_object(root))
         return root;
     if (root)
         snprintf(err, err_bytes, "the body takes a JSON object");

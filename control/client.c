@@ -11,8 +11,8 @@
 #include "config/config.h"
 #include "control/control.h"
 
-#define ANSWER_MAX (64u * 1024 * 1024)
-#define FILE_MAX   (256u * 1024)
+#define ANSWER_MAX ((size_t)64 * 1024 * 1024)
+#define FILE_MAX   ((size_t)256 * 1024)
 #define TIMEOUT_S  60L
 
 struct bytes {
@@ -20,20 +20,23 @@ struct bytes {
     size_t n, limit;
 };
 
+static bool append(struct bytes *b, const char *p, size_t n)
+{
+    if (n > b->limit - b->n)
+        return false;
+    char *bigger = sl_realloc(b->at, b->n + n + 1);
+    if (!bigger)
+        return false;
+    memcpy(bigger + b->n, p, n);
+    b->at = bigger;
+    b->n += n;
+    b->at[b->n] = '\0';
+    return true;
+}
+
 static size_t take(char *p, size_t size, size_t n, void *arg)
 {
-    struct bytes *b = arg;
-    size_t more = size * n;
-    if (more > b->limit - b->n)
-        return 0;
-    char *bigger = sl_realloc(b->at, b->n + more + 1);
-    if (!bigger)
-        return 0;
-    memcpy(bigger + b->n, p, more);
-    b->at = bigger;
-    b->n += more;
-    b->at[b->n] = '\0';
-    return more;
+    return append(arg, p, size * n) ? size * n : 0;
 }
 
 static bool slurp_stream(FILE *f, struct bytes *out)
@@ -42,7 +45,7 @@ static bool slurp_stream(FILE *f, struct bytes *out)
     size_t n;
     bool good = true;
     while (good && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
-        good = take(chunk, 1, n, out) == n;
+        good = append(out, chunk, n);
     explicit_bzero(chunk, sizeof(chunk));
     return good && !ferror(f) && out->n > 0;
 }
@@ -68,14 +71,18 @@ static bool slurp(const char *path, struct bytes *out, char *err)
     return good;
 }
 
-/* The first line that is no comment, without white space around it. */
+/* The first line that is no comment, without white space around it; NULL when there is none. */
 static char *first_line(char *text)
 {
-    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+    for (char *line = text; *line;) {
+        size_t n = strcspn(line, "\r\n");
+        char *next = line + n + (line[n] != '\0');
+        line[n] = '\0';
         line += strspn(line, " \t");
         line[strcspn(line, " \t")] = '\0';
         if (*line && *line != '#')
             return line;
+        line = next;
     }
     return NULL;
 }
@@ -161,8 +168,8 @@ static bool token_body(struct call *call, const char *path, char *err)
     struct bytes file = {0};
     char *line = slurp(path, &file, err) ? first_line(file.at) : NULL;
     char *escaped = line ? curl_easy_escape(call->curl, line, 0) : NULL;
-    bool good = escaped && take((char *)(uintptr_t) "token=", 1, 6, &call->body) == 6 &&
-                take(escaped, 1, strlen(escaped), &call->body) == strlen(escaped);
+    bool good = escaped && append(&call->body, "token=", 6) &&
+                append(&call->body, escaped, strlen(escaped));
     if (!good && !*err)
         snprintf(err, CLIENT_ERROR_BYTES, "%s holds no token", path);
     curl_free(escaped);

@@ -40,13 +40,13 @@ static const struct column revocations[] = {
 static void put(char *cell, size_t *at, const char *text)
 {
     for (; *text && *at + 4 < CELL_BYTES; text++) {
+        /* Only printable ASCII is sure: C1 controls and cut characters lie above. */
         unsigned char c = (unsigned char)*text;
-        cell[(*at)++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+        cell[*at] = '?';
+        if (c >= 0x20 && c < 0x7f)
+            cell[*at] = *text;
+        ++*at;
     }
-    /* C1 controls and cut characters end up as bytes above 0x7f: only ASCII is sure. */
-    for (size_t i = 0; i < *at; i++)
-        if ((unsigned char)cell[i] >= 0x80)
-            cell[i] = '?';
     if (*text)
         memcpy(cell + *at - 3, "...", 3);
     cell[*at] = '\0';
@@ -75,7 +75,7 @@ static void cell_of(char cell[CELL_BYTES], const char *key, const json_t *row)
         dot ? json_object_get(json_object_getn(row, key, (size_t)(dot - key)), dot + 1)
             : json_object_get(row, key);
     size_t at = 0;
-    strcpy(cell, "-");
+    snprintf(cell, CELL_BYTES, "-");
     for (size_t i = 0; i < json_array_size(value); i++) {
         if (i && at + 5 < CELL_BYTES)
             put(cell, &at, ",");

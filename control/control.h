@@ -31,8 +31,8 @@
 #include "auth/store.h"
 #include "config/config.h"
 
-#define CONTROL_BODY_MAX        (64 * 1024)
-#define CONTROL_HEADER_MAX      (16 * 1024)
+#define CONTROL_BODY_MAX        ((size_t)64 * 1024)
+#define CONTROL_HEADER_MAX      ((size_t)16 * 1024)
 #define CONTROL_CONNECTIONS_MAX 64
 #define CONTROL_TIMEOUT_S       10
 #define CONTROL_LIST_MAX        10000 /* entries of a list; "total" tells how many there are */

@@ -222,8 +222,8 @@ static int start(struct control *c, char *err, size_t err_bytes)
     }
     evhttp_set_allowed_methods(c->http, EVHTTP_REQ_GET | EVHTTP_REQ_PUT | EVHTTP_REQ_POST |
                                             EVHTTP_REQ_DELETE | EVHTTP_REQ_HEAD);
-    evhttp_set_max_headers_size(c->http, CONTROL_HEADER_MAX);
-    evhttp_set_max_body_size(c->http, CONTROL_BODY_MAX);
+    evhttp_set_max_headers_size(c->http, (ev_ssize_t)CONTROL_HEADER_MAX);
+    evhttp_set_max_body_size(c->http, (ev_ssize_t)CONTROL_BODY_MAX);
     evhttp_set_timeout(c->http, CONTROL_TIMEOUT_S);
     evhttp_set_gencb(c->http, on_request, c);
     if (c->tls)

@@ -114,7 +114,10 @@ void metrics_label(char *out, size_t out_bytes, const char *key, const char *val
         }
         if (escaped)
             out[at++] = '\\';
-        out[at++] = *value == '\n' ? 'n' : *value;
+        out[at] = *value;
+        if (*value == '\n')
+            out[at] = 'n';
+        at++;
     }
     if (at + 2 > out_bytes) {
         out[start] = '\0';

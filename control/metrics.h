@@ -8,7 +8,7 @@
 #include "base/err.h"
 
 #define METRICS_FAMILIES_MAX 256
-#define METRICS_BYTES_MAX    (4u * 1024 * 1024)
+#define METRICS_BYTES_MAX    ((size_t)4 * 1024 * 1024)
 
 struct metrics;
 struct metrics *metrics_new(void) SL_MUST;

@@ -44,7 +44,7 @@ void pending_free(struct pending *p);
 /* Answers; body is taken. */
 void reply_json(struct control *c, struct evhttp_request *req, int code, json_t *body);
 void answer_error(struct control *c, struct evhttp_request *req, int code, const char *error,
-                 const char *message);
+                  const char *message);
 /* "192.0.2.1:51234" of the other side. */
 const char *peer_of(struct evhttp_request *req, char out[64]);
 

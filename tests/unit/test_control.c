@@ -201,10 +201,10 @@ static void test_bearer(void **state)
     assert_int_equal(ask("GET", "/v1/sessions", NULL, "Authorization: bearer " SECRET, NULL), 200);
     static const char *const bad[] = {
         BEARER,
-        BEARER SECRET "x",
-        BEARER "a-bearer-token-of-the-operator",
-        BEARER " " SECRET,
-        "Authorization: " SECRET,
+        (BEARER SECRET "x"),
+        (BEARER "a-bearer-token-of-the-operator"),
+        (BEARER " " SECRET),
+        ("Authorization: " SECRET),
         "Authorization: Basic eDphLWJlYXJlci10b2tlbg==",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
