@@ -25,6 +25,8 @@
 #define PARTITIONS_MAX   256
 #define BROKERS_MAX      9
 #define COMMAND_MAX_LINE 512
+#define COMMAND_WORDS    4
+#define RTT_MAX_MS       60000
 
 struct topic {
     char *name;
@@ -106,23 +108,49 @@ static int topics_create(rd_kafka_mock_cluster_t *cluster, const struct options 
     return OK;
 }
 
-/* One command; says "ok" or what is wrong on standard output, so that a test can wait for it. */
-static void command_run(rd_kafka_mock_cluster_t *cluster, const char *line)
+/* A number in words[i]; what is missing is not one. */
+static int word_number(char *const *words, size_t i, long max, int *out)
 {
-    char name[256];
-    int n;
-    int partition;
-    int value;
-    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__INVALID_ARG;
+    long n;
+    int err = words[i] ? util_number(words[i], 0, max, &n) : ERR_MALFORMED;
 
-    if (sscanf(line, "down %d", &n) == 1)
-        err = rd_kafka_mock_broker_set_down(cluster, n);
-    else if (sscanf(line, "up %d", &n) == 1)
-        err = rd_kafka_mock_broker_set_up(cluster, n);
-    else if (sscanf(line, "leader %255s %d %d", name, &partition, &n) == 3)
-        err = rd_kafka_mock_partition_set_leader(cluster, name, partition, n);
-    else if (sscanf(line, "rtt %d %d", &n, &value) == 2)
-        err = rd_kafka_mock_broker_set_rtt(cluster, n, value);
+    if (!err)
+        *out = (int)n;
+    return err;
+}
+
+static rd_kafka_resp_err_t command_apply(rd_kafka_mock_cluster_t *cluster, char *const *words)
+{
+    const char *what = words[0] ? words[0] : "";
+    int broker;
+    int value;
+
+    if (strcmp(what, "leader") == 0 && words[1] && !word_number(words, 2, PARTITIONS_MAX, &value) &&
+        !word_number(words, 3, BROKERS_MAX, &broker))
+        return rd_kafka_mock_partition_set_leader(cluster, words[1], value, broker);
+    if (word_number(words, 1, BROKERS_MAX, &broker))
+        return RD_KAFKA_RESP_ERR__INVALID_ARG;
+    if (strcmp(what, "down") == 0)
+        return rd_kafka_mock_broker_set_down(cluster, broker);
+    if (strcmp(what, "up") == 0)
+        return rd_kafka_mock_broker_set_up(cluster, broker);
+    if (strcmp(what, "rtt") == 0 && !word_number(words, 2, RTT_MAX_MS, &value))
+        return rd_kafka_mock_broker_set_rtt(cluster, broker, value);
+    return RD_KAFKA_RESP_ERR__INVALID_ARG;
+}
+
+/* One command; says "ok" or what is wrong on standard output, so that a test can wait for it. */
+static void command_run(rd_kafka_mock_cluster_t *cluster, char *line)
+{
+    char *words[COMMAND_WORDS + 1] = {0};
+    char *rest = NULL;
+    char *word = strtok_r(line, " \t\r", &rest);
+
+    for (size_t i = 0; i < COMMAND_WORDS && word; i++) {
+        words[i] = word;
+        word = strtok_r(NULL, " \t\r", &rest);
+    }
+    rd_kafka_resp_err_t err = command_apply(cluster, words);
     puts(err ? rd_kafka_err2str(err) : "ok");
     fflush(stdout);
 }

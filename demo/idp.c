@@ -16,10 +16,10 @@
 
 #include "demo/util.h"
 
-#define HEADERS_MAX_BYTES  (32 * 1024)
+#define HEADERS_MAX_BYTES  (32L * 1024)
 #define CONNECTION_IDLE_S  30
 #define HANG_S             60
-#define HUGE_BYTES         (4 * 1024 * 1024)
+#define HUGE_BYTES         (4UL * 1024 * 1024)
 #define BASIC_MAX_BYTES    1024
 #define DEFAULT_LIFETIME_S 300
 
@@ -480,7 +480,11 @@ static bool is_loopback(const char *host)
 static int listen_on(struct idp *idp, const struct options *o, char *host, size_t host_bytes,
                      uint16_t *port)
 {
-    struct sockaddr_storage bound;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {0};
     socklen_t n = sizeof(bound);
 
     if (util_host_port(o->listen, host, host_bytes, port))
@@ -490,12 +494,11 @@ static int listen_on(struct idp *idp, const struct options *o, char *host, size_
         return ERR_CONFIG;
     }
     struct evhttp_bound_socket *s = evhttp_bind_socket_with_handle(idp->http, host, *port);
-    if (!s || getsockname(evhttp_bound_socket_get_fd(s), (struct sockaddr *)&bound, &n)) {
+    if (!s || getsockname(evhttp_bound_socket_get_fd(s), &bound.any, &n)) {
         perror("demo-idp: listen");
         return ERR_IO;
     }
-    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    *port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     return OK;
 }
 

@@ -21,8 +21,8 @@
 
 #define IDP_KEYS_MAX       64
 #define IDP_CLIENTS_MAX    1024
-#define IDP_BODY_MAX_BYTES (256 * 1024)
-#define IDP_LIFETIME_MAX_S (24 * 3600)
+#define IDP_BODY_MAX_BYTES (256L * 1024)
+#define IDP_LIFETIME_MAX_S (24L * 3600)
 
 /* What the outside can ask of us; each is counted and can be broken by itself. */
 enum idp_endpoint { IDP_DISCOVERY, IDP_JWKS, IDP_TOKEN, IDP_ENDPOINTS };
@@ -91,8 +91,7 @@ SL_MUST int idp_client_put(struct idp *idp, const json_t *entry, const char **wh
 SL_MUST int idp_client_remove(struct idp *idp, const char *id);
 const struct idp_client *idp_client_find(const struct idp *idp, const char *id);
 /* iss, sub, aud, client_id, iat, exp, jti, then claims on top; a null claim takes one away. */
-json_t *idp_claims(const struct idp *idp, const char *client_id, const json_t *claims,
-                   long lifetime_s);
+json_t *idp_claims(const struct idp *idp, const char *client_id, json_t *claims, long lifetime_s);
 void idp_release(struct idp *idp);
 
 /* --- answers (idp.c) */

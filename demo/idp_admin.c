@@ -110,7 +110,7 @@ struct sign_request {
 static char *sign_header(const struct sign_request *s, const json_t *body)
 {
     const char *raw = json_string_value(json_object_get(body, "header_raw"));
-    const json_t *extra = json_object_get(body, "header");
+    json_t *extra = json_object_get(body, "header");
     const json_t *kid = json_object_get(body, "kid");
     const json_t *typ = json_object_get(body, "typ");
     char *text = NULL;
@@ -127,7 +127,7 @@ static char *sign_header(const struct sign_request *s, const json_t *body)
     if (!json_is_null(typ))
         bad |= json_object_set_new(head, "typ", json_string(typ ? json_string_value(typ) : "JWT"));
     if (json_is_object(extra))
-        bad |= json_object_update(head, (json_t *)(uintptr_t)extra);
+        bad |= json_object_update(head, extra);
     if (!bad)
         text = json_dumps(head, JSON_COMPACT);
     json_decref(head);

@@ -227,8 +227,7 @@ static int uuid_make(char out[37])
     return OK;
 }
 
-json_t *idp_claims(const struct idp *idp, const char *client_id, const json_t *claims,
-                   long lifetime_s)
+json_t *idp_claims(const struct idp *idp, const char *client_id, json_t *claims, long lifetime_s)
 {
     char jti[37];
     json_int_t now = (json_int_t)time(NULL);
@@ -242,7 +241,7 @@ json_t *idp_claims(const struct idp *idp, const char *client_id, const json_t *c
                             now + (json_int_t)lifetime_s, "jti", jti);
     if (!out)
         return NULL;
-    json_object_foreach((json_t *)(uintptr_t)claims, name, value)
+    json_object_foreach(claims, name, value)
     {
         if (json_is_null(value))
             json_object_del(out, name);

@@ -31,14 +31,14 @@
 #include "base/err.h"
 
 #define NAME             "kcat-token"
-#define TOKEN_MAX_BYTES  (64 * 1024)
-#define ANSWER_MAX_BYTES (256 * 1024)
+#define TOKEN_MAX_BYTES  (64UL * 1024)
+#define ANSWER_MAX_BYTES (256UL * 1024)
 #define HTTP_TIMEOUT_MS  5000L
 #define RETRY_MIN_MS     20
 #define RETRY_MAX_MS     5000
 #define FILE_LOOK_MS     1000
-#define LIFE_UNKNOWN_MS  (3600 * INT64_C(1000)) /* told to librdkafka for an opaque token */
-#define FOR_EVER_MS      (24 * 3600 * INT64_C(1000))
+#define LIFE_UNKNOWN_MS  (INT64_C(3600) * 1000) /* told to librdkafka for an opaque token */
+#define FOR_EVER_MS      (INT64_C(24) * 3600 * 1000)
 
 struct refresher {
     rd_kafka_t *rk;

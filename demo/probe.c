@@ -32,15 +32,15 @@
 
 #include "demo/util.h"
 
-#define TOKEN_MAX_BYTES   (16 * 1024)
-#define REQUEST_MAX_BYTES (32 * 1024)
-#define FRAME_MAX_BYTES   (64 * 1024 * 1024)
-#define READ_BYTES        (64 * 1024)
+#define TOKEN_MAX_BYTES   (16UL * 1024)
+#define REQUEST_MAX_BYTES (32UL * 1024)
+#define FRAME_MAX_BYTES   (64UL * 1024 * 1024)
+#define READ_BYTES        (64UL * 1024)
 #define LOGIN_TIMEOUT_S   10
 #define CUT_TIMEOUT_US    (10 * INT64_C(1000000))
 #define PACE_US           5000 /* between Fetches while we only stream */
 #define TURN_READS        64
-#define FETCH_BYTES       (64 * 1024)
+#define FETCH_BYTES       (64UL * 1024)
 
 enum { EXIT_REFUSED = 3, EXIT_NOT_CUT = 4 };
 
@@ -436,7 +436,7 @@ struct cut {
     int64_t sent_us;
     int64_t closed_us;  /* -1: not yet */
     int64_t replied_us; /* -1: not yet */
-    int http;
+    int http;           /* status; 0: no answer that we understand */
     uint64_t bytes_at_reply;
 };
 
@@ -487,8 +487,8 @@ static void reply_take(const struct probe *p, struct cut *c, int fd)
     c->replied_us = util_mono_us() - c->sent_us;
     c->bytes_at_reply = p->bytes;
     in[n > 0 ? n : 0] = '\0';
-    if (sscanf(in, "HTTP/1.%*d %d", &c->http) != 1)
-        c->http = 0;
+    if (strncmp(in, "HTTP/1.1 ", 9) == 0)
+        c->http = (int)strtol(in + 9, NULL, 10);
 }
 
 /* Both sockets at once. When the answer is there, the gate's socket is read first: what it had
