@@ -336,29 +336,28 @@ bool grant_any(const struct grant_set *s, unsigned op)
     return false;
 }
 
-/* A merge over the grants' sorted lists: the smallest name above the last one, again and again. */
+/* A merge over the grants' sorted lists: the smallest name above the last one, again and again. No
+ * topic's name is empty, so "" is none. */
 void grant_topics(const struct grant_set *s, bool (*fn)(void *arg, const char *name), void *arg)
 {
     size_t next[GRANT_SET_MAX] = {0};
-    const char *last = NULL;
+    const char *last = "";
+    const char *least;
+    unsigned i;
 
-    for (;;) {
-        const char *least = NULL;
-        unsigned i;
-
+    do {
+        least = "";
         for (i = 0; i < s->count; i++) {
             const struct grant *g = s->at[i];
 
-            while (next[i] < g->ntopics && last && strcmp(g->topics[next[i]], last) <= 0)
+            while (next[i] < g->ntopics && strcmp(g->topics[next[i]], last) <= 0)
                 next[i]++;
             if (describes(g) && next[i] < g->ntopics &&
-                (!least || strcmp(g->topics[next[i]], least) < 0))
+                (!least[0] || strcmp(g->topics[next[i]], least) < 0))
                 least = g->topics[next[i]];
         }
-        if (!least || !fn(arg, least))
-            return;
         last = least;
-    }
+    } while (least[0] && fn(arg, least));
 }
 
 enum { ACL_READ = 3, ACL_WRITE = 4, ACL_DELETE = 6, ACL_DESCRIBE = 8, ACL_DESCRIBE_CONFIGS = 10 };

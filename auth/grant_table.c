@@ -70,7 +70,7 @@ static uint64_t hash_bar(enum revoke_kind kind, const char *issuer, const char *
 
 static bool map_init(struct map *m)
 {
-    m->buckets = sl_calloc(BUCKETS_FIRST, sizeof(*m->buckets));
+    m->buckets = sl_calloc(BUCKETS_FIRST, sizeof(struct node *));
     m->size = BUCKETS_FIRST;
     return m->buckets != NULL;
 }
@@ -86,7 +86,7 @@ static void map_grow(struct map *m)
     struct map wider = {.size = m->size * 2, .count = m->count};
     size_t i;
 
-    wider.buckets = sl_calloc(wider.size, sizeof(*wider.buckets));
+    wider.buckets = sl_calloc(wider.size, sizeof(struct node *));
     if (!wider.buckets)
         return;
     for (i = 0; i < m->size; i++) {

@@ -12,7 +12,7 @@
 #include "base/loop.h"
 
 #define BODY_BYTES_FIRST     4096
-#define CREDENTIAL_BYTES_MAX 4096
+#define CREDENTIAL_BYTES_MAX ((size_t)4096)
 
 struct http_call {
     struct http *http;
@@ -480,10 +480,14 @@ struct http *http_new(struct loop *l, bool development, const char *ca)
 
 void http_free(struct http *h)
 {
+    struct http_call *c, *next;
+
     if (!h)
         return;
-    while (h->calls)
-        call_free(h->calls);
+    for (c = h->calls; c; c = next) {
+        next = c->next;
+        call_free(c);
+    }
     if (h->multi)
         curl_multi_cleanup(h->multi);
     loop_timer_free(h->timer);

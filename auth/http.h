@@ -16,7 +16,7 @@
 #include "base/err.h"
 
 #define HTTP_TIMEOUT_MS       5000
-#define HTTP_HEADER_BYTES_MAX (64 * 1024)
+#define HTTP_HEADER_BYTES_MAX ((size_t)64 * 1024)
 #define HTTP_URL_BYTES_MAX    2048
 #define HTTP_CALLS_MAX        32
 

@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "config/config.h"
 
-#define JWKS_BYTES_MAX      (256 * 1024)
+#define JWKS_BYTES_MAX      ((size_t)256 * 1024)
 #define JWKS_KEYS_MAX       64
 #define JWKS_RSA_BITS_MIN   2048
 #define JWKS_RSA_BITS_MAX   8192 /* a larger one costs more to check than it can be worth */

@@ -17,7 +17,7 @@
 #define RETRY_S             1  /* after a failure, doubled each time: without keys at hand, */
 #define RETRY_WITH_KEYS_S   10 /* and with keys */
 #define RETRY_MAX_S         60
-#define DISCOVERY_BYTES_MAX (64 * 1024)
+#define DISCOVERY_BYTES_MAX ((size_t)64 * 1024)
 #define DISCOVERY_PATH      "/.well-known/openid-configuration"
 #define DIGEST_BYTES        32
 
@@ -289,15 +289,15 @@ static void source_release(struct source *s)
 static char *discovery_url(const char *issuer)
 {
     size_t n = strlen(issuer);
+    size_t room;
     char *url;
 
     while (n > 0 && issuer[n - 1] == '/')
         n--;
-    url = sl_malloc(n + sizeof(DISCOVERY_PATH));
-    if (url) {
-        memcpy(url, issuer, n);
-        memcpy(url + n, DISCOVERY_PATH, sizeof(DISCOVERY_PATH));
-    }
+    room = n + sizeof(DISCOVERY_PATH);
+    url = sl_malloc(room);
+    if (url)
+        snprintf(url, room, "%.*s%s", (int)n, issuer, DISCOVERY_PATH);
     return url;
 }
 

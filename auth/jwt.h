@@ -11,7 +11,7 @@
 #include "auth/identity.h"
 #include "auth/jwks.h"
 
-#define JWT_BYTES_MAX (16 * 1024)
+#define JWT_BYTES_MAX ((size_t)16 * 1024)
 
 enum jwt_verdict {
     JWT_OK,

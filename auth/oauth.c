@@ -12,13 +12,13 @@
 #include "base/loop.h"
 
 #define SECOND_US          UINT64_C(1000000)
-#define ANSWER_BYTES_MAX   (64 * 1024)
+#define ANSWER_BYTES_MAX   ((size_t)64 * 1024)
 #define FORM_BYTES_MAX     8192
 #define RETRY_MAX_S        60
 #define REFRESH_INTERVAL_S 10
 #define LIFE_DEFAULT_S     300 /* where the server doesn't say */
-#define LIFE_MAX_S         (366 * 24 * 3600)
-#define LIFE_MARGIN_S      10 /* a new token is there so long before the old one ends */
+#define LIFE_MAX_S         (INT64_C(366) * 24 * 3600)
+#define LIFE_MARGIN_S      INT64_C(10) /* a new token is there so long before the old one ends */
 
 struct oauth_source {
     struct loop *loop;

@@ -8,12 +8,13 @@
 #define AUTH_OAUTH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "config/config.h"
 
-#define OAUTH_TOKEN_MAX (16 * 1024)
+#define OAUTH_TOKEN_MAX ((size_t)16 * 1024)
 
 struct loop;
 struct oauth_source;

@@ -8,8 +8,8 @@
 
 #include "base/err.h"
 
-#define SASL_MESSAGE_MAX (32 * 1024)
-#define SASL_TOKEN_MAX   (16 * 1024)
+#define SASL_MESSAGE_MAX ((size_t)32 * 1024)
+#define SASL_TOKEN_MAX   ((size_t)16 * 1024)
 
 struct sasl_oauth {
     const char *token; /* into the message */

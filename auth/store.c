@@ -357,7 +357,7 @@ static void commit(struct store *s)
         return;
     b = sl_calloc(1, sizeof(*b));
     if (b)
-        b->changes = sl_calloc(2 * (size_t)count + 1, sizeof(*b->changes));
+        b->changes = sl_calloc(2 * (size_t)count + 1, sizeof(struct change *));
     if (!b || !b->changes) {
         sl_free(b);
         while (u) {

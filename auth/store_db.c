@@ -250,18 +250,18 @@ static const char *column(sqlite3_stmt *s, int i)
 static const char **split(char *text, size_t *count)
 {
     const char **at;
+    const char *p;
     size_t n = 1;
-    char *p;
 
     for (p = text; *p; p++)
         n += *p == ',';
     at = sl_calloc(n, sizeof(*at));
     *count = 0;
-    for (p = text; at && *text; text = p) {
-        at[(*count)++] = p = text;
-        p += strcspn(p, ",");
-        if (*p)
-            *p++ = '\0';
+    while (at && *text) {
+        at[(*count)++] = text;
+        text += strcspn(text, ",");
+        if (*text)
+            *text++ = '\0';
     }
     return at;
 }
