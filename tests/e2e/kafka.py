@@ -21,7 +21,7 @@ CLUSTER_ID = "Qx7ZkafkaREALcluster1w"
 HOSTS = ("127.0.44.11", "127.0.44.12", "127.0.44.13")
 NODES = (17101, 17102, 17103)
 RACKS = ("rack-kilo-1", "rack-lima-2", "rack-mike-3")
-USER, PASSWORD = "sluice", "s3cret & \u00fcber"
+USER, PASSWORD = "sluice", "s3cret & m=re"
 REAUTH_MS = 4000  # of SCRAM-SHA-256 sessions: short, so that re-authentication is seen
 
 LISTENERS = {

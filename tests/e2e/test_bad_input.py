@@ -23,8 +23,9 @@ class Bystander:
         self.wire = gate.wire(gate.token("witness"), tapped=False)
 
     def works(self):
-        answer = self.wire.ask("Fetch", 12, wire.fetch_body("serial-parts", {0: 0, 5: 0}, 100))
-        assert all(error == 0 and size for error, size in wire.fetched(answer).values())
+        answer = self.wire.ask("Fetch", 12, wire.fetch_body("serial-parts", {0: 0}, 2000))
+        error, size = wire.fetched(answer)["serial-parts", 0]
+        assert error == 0 and size > 0
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +195,8 @@ def test_a_bad_token_with_more_in_the_same_record(gate, relays):
             data += connection.encode("Fetch", 12, wire.fetch_body("serial-parts", {0: 0}))
         connection.send(data)
         assert connection.answer("SaslHandshake", 1, 1)["ErrorCode"] == 0
-        assert connection.answer("SaslAuthenticate", 2, 2)["ErrorCode"] == 58
+        answer = connection.answer("SaslAuthenticate", 2, 2)
+        assert answer["ErrorCode"] == 58 or answer["AuthBytes"] == b'{"status":"invalid_token"}'
         assert connection.wait_closed()[0] == b""
     assert [(r.accepted, r.to_broker) for r in relays] == before
 
@@ -234,8 +236,7 @@ def test_sasl_messages(message, gate):
     with gate.wire() as connection:
         connection.ask("SaslHandshake", 1, {"Mechanism": "OAUTHBEARER"})
         try:
-            answer = connection.ask("SaslAuthenticate", 2, {"AuthBytes": message})
-            assert answer["ErrorCode"] == 58
+            assert connection.present(message)["ErrorCode"] == 58
         except wire.Closed:
             pass
         connection.wait_closed()

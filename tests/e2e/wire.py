@@ -138,12 +138,19 @@ class Wire:
         return self.answer(name, version)
 
     def authenticate(self, token, version=2, extensions=""):
-        """SASL/OAUTHBEARER as clients do it; gives SaslAuthenticate's answer."""
+        """SASL/OAUTHBEARER as clients do it; gives the last answer to SaslAuthenticate. A refused
+        token is answered as in RFC 7628: first a reason, which the client takes note of with one
+        byte, then the failure itself."""
         handshake = self.ask("SaslHandshake", 1, {"Mechanism": "OAUTHBEARER"})
         if handshake["ErrorCode"]:
             return handshake
-        return self.ask("SaslAuthenticate", version,
-                        {"AuthBytes": bearer(token, extensions)})
+        return self.present(bearer(token, extensions), version)
+
+    def present(self, message, version=2):
+        answer = self.ask("SaslAuthenticate", version, {"AuthBytes": message})
+        if answer["ErrorCode"] == 0 and answer["AuthBytes"]:
+            answer = self.ask("SaslAuthenticate", version, {"AuthBytes": b"\x01"})
+        return answer
 
     def login(self, token, **arguments):
         """authenticate(), and nothing but success will do."""
