@@ -126,6 +126,13 @@ $(B)/conform: tests/conformance/conform.c $(LIB)
 conformance: $(B)/conform
 	scripts/conformance.sh $<
 
+# --- the load of `make bench`
+$(B)/bench-load: bench/load.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lssl -lcrypto
+bench:
+	B=$(abspath $(B)) scripts/bench.sh
+
 # --- tests: `make check` is all of it, `make test` the quick loop
 check:
 	scripts/check.sh
@@ -144,11 +151,10 @@ help:
 	@echo 'make bench      side by side with HAProxy'
 	@echo 'make install    PREFIX=/usr/local'
 
--include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d
+-include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d \
+    $(B)/bench-load.d
 
 clean:
 	rm -rf build
-bench:
-	scripts/bench.sh
 .PHONY: all lib unit clean check test install help bench demo demo-tools fuzz fuzz-targets conformance
 .DELETE_ON_ERROR:
