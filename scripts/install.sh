@@ -45,6 +45,7 @@ check cppcheck=cppcheck           lint
 check shellcheck=shellcheck       lint of the scripts
 check git=git                     which files are ours to look at
 check libcmocka-dev               unit tests
+check systemd=systemd-analyze  scores the hardening of examples/sluice.service
 check haproxy=haproxy             the benchmark's other side
 check openjdk-17-jdk-headless=javac runs Apache Kafka and its clients
 check maven=mvn                   fetches Apache Kafka from Maven Central

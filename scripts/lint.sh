@@ -81,6 +81,9 @@ check "banned functions" banned_functions
 check "nothing is left undone" no_leftovers
 check "layout" layout
 check "shellcheck" shell_scripts
+check "docker: hadolint, compose, configuration" scripts/check-docker.sh
+check "docs: configuration.md is the reference" scripts/check-docs.sh reference
+check "systemd unit: hardened" scripts/check-docs.sh unit
 check "cppcheck" cppcheck_all
 check "clang-tidy" tidy
 
