@@ -4,7 +4,7 @@
 #
 # usage: scripts/check.sh [STAGE]...      (default: all; `scripts/check.sh unit e2e`)
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 cache=${SLUICE_CACHE:-$HOME/.cache/sluice}
 jobs=$(nproc)

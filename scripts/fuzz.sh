@@ -55,7 +55,7 @@ for source in fuzz/fuzz_*.c; do
     printf '%-16s %12s %9s %8s %8s  %s\n' \
         "$name" "${runs:--}" "${edges:--}" "$before" "$after" "$result" >>"$table"
 done
-printf '%-16s %12s %9s %8s %8s  %s\n' target executions coverage corpus then result
+printf '%-16s %12s %9s %8s %8s  %s\n' target executions coverage corpus "then" result
 cat "$table"
 [ $failed = 0 ] || echo "logs and inputs: $B/fuzz" >&2
 exit $failed

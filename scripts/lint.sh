@@ -2,7 +2,7 @@
 # Looks at the sources without running them. Each look is one check; ends with "N passed, N failed".
 # A finding is printed with its place.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 passed=0
 failed=0
