@@ -15,6 +15,7 @@
 #include "auth/oauth.h"
 #include "auth/store.h"
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
@@ -712,6 +713,7 @@ static void stop_parts(struct app *a)
         close(a->signal_fd);
     loop_free(a->loop);
     config_unref(a->config);
+    buf_thread_trim(); /* gates are freed here, and their buffers with them */
 }
 
 /* Each session needs a descriptor, and one or two for each broker. */

@@ -76,14 +76,14 @@ static int take_answer(struct fetch_room *r, struct reply_list *list, struct leg
     return rc;
 }
 
-int fetch_join(struct fetch_room *r, struct msg *reply, const struct leg *without)
+int fetch_join(struct fetch_room *r, const struct leg *without)
 {
     struct exchange *ex = r->ex;
     struct reply_list list;
-    int rc = reply_new(reply, &ex->arena, &ex->request);
+    int rc = reply_new(&ex->reply, &ex->arena, &ex->request);
 
     if (rc == OK)
-        rc = reply_list_init(&list, reply, NULL);
+        rc = reply_list_init(&list, &ex->reply, NULL);
     for (struct part *p = ex->parts; p && rc == OK; p = p->next) {
         struct leg *l = leg_of(r, p);
         if (l && l == without)
@@ -95,6 +95,11 @@ int fetch_join(struct fetch_room *r, struct msg *reply, const struct leg *withou
         else
             rc = fill_part(r, &list, p);
     }
+    /* What is not granted is dropped from the answers, before the refusals join them. */
+    if (rc == OK)
+        rc = rewrite_reply(ex);
+    if (rc == OK)
+        rc = reply_list_init(&list, &ex->reply, NULL);
     for (const struct refusal *f = ex->refused; f && rc == OK; f = f->next)
         rc = f->partition ? reply_add_partition(&list, f->topic, f->partition, f->error, NULL)
                           : reply_add_topic(&list, f->topic, f->error, NULL);
@@ -137,10 +142,8 @@ static void settle(struct fetch_room *r, const struct leg *streaming)
 static void finish_joined(struct fetch_room *r)
 {
     struct exchange *ex = r->ex;
-    int rc = fetch_join(r, &ex->reply, NULL);
+    int rc = fetch_join(r, NULL);
 
-    if (rc == OK)
-        rc = rewrite_reply(ex);
     if (rc != OK) {
         session_close(r->s, "out of memory", false);
         return;

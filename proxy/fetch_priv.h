@@ -116,8 +116,9 @@ struct fetch_room {
 
 /* fetch.c */
 void fetch_evaluate(struct fetch_room *r);
-/* Fills the reply with the answers and blanks of all legs but `without`, and what was refused. */
-int fetch_join(struct fetch_room *r, struct msg *reply, const struct leg *without) SL_MUST;
+/* Makes the exchange's reply of the answers and blanks of all legs but `without`, hides the cluster
+ * in it, and adds what was refused. */
+int fetch_join(struct fetch_room *r, const struct leg *without) SL_MUST;
 
 /* The stream has handed on its last byte. */
 void fetch_stream_done(struct fetch_room *r);

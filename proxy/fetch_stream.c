@@ -113,10 +113,8 @@ static int fill(struct fetch_room *r, struct stream *st, uint64_t *grown)
     struct node *topics, *prev = NULL, *next;
     int version = ex->head.version;
     uint32_t own = st->leg->topics;
-    int rc = fetch_join(r, &ex->reply, st->leg);
+    int rc = fetch_join(r, st->leg);
 
-    if (rc == OK)
-        rc = rewrite_reply(ex);
     topics = rc == OK ? node_get(ex->reply.root, F_RESPONSES) : NULL;
     for (struct node *t = topics ? topics->child : NULL; t && rc == OK; t = next) {
         const struct node *shared = same_topic(leg_topics(st), t);

@@ -243,8 +243,7 @@ static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct 
             refuse(ex, id, jwt_verdict_name(v));
         return;
     }
-    if (m->authzid && (strlen(id->subject) != m->authzid_len ||
-                       memcmp(id->subject, m->authzid, m->authzid_len) != 0)) {
+    if (!sasl_oauth_authorizes(m, id->subject)) {
         refuse(ex, id, "authzid is not the token's subject");
         return;
     }
