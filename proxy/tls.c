@@ -359,7 +359,7 @@ static ssize_t tls_read(struct transport *t, size_t max, unsigned *wants)
 {
     struct tls_conn *c = t->tls;
     struct iovec iov[2];
-    int count = buf_reserve(&t->in, t->large_reads, iov), err = OK;
+    int count = buf_reserve(&t->in, transport_reads_large(t), iov), err = OK;
     if (count < 0)
         return count;
     if (c->late_err) {

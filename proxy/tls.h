@@ -27,6 +27,12 @@ struct transport_ops {
 
 extern const struct transport_ops tls_ops;
 
+/* Which chunks the next read shall fill; see transport_bulk. */
+static inline bool transport_reads_large(const struct transport *t)
+{
+    return t->large_reads || (t->growing_reads && t->in.len >= BUF_CHUNK_SMALL_BYTES);
+}
+
 /* The TLS side of an open connection of fd; server_name and port: for clients only. */
 int tls_attach(struct transport *t, struct tls_context *ctx, const char *server_name,
                unsigned port) SL_MUST;

@@ -55,7 +55,7 @@ static size_t cut_iovecs(struct iovec *iov, int *count, size_t max)
 static ssize_t plain_read(struct transport *t, size_t max, unsigned *wants)
 {
     struct iovec iov[2];
-    int count = buf_reserve(&t->in, t->large_reads, iov);
+    int count = buf_reserve(&t->in, transport_reads_large(t), iov);
     if (count < 0)
         return count;
     size_t room = cut_iovecs(iov, &count, max);
@@ -378,6 +378,7 @@ int transport_connect(struct transport *t, struct loop *l, const struct sockaddr
         return fd;
     }
     int err = start(t, l, fd, ev, arg, in_limit, out_limit);
+    t->growing_reads = true;
     if (err == OK && ctx)
         err = tls_attach(t, ctx, server_name, port_of(addr));
     if (err == OK)

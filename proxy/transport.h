@@ -56,7 +56,7 @@ struct transport {
     int fd;
     unsigned state;
     unsigned read_wants, write_wants; /* what a blocked read or write waits for; 0: try it */
-    bool read_paused, large_reads, eof, finishing, fin_sent, drain_due, told;
+    bool read_paused, large_reads, growing_reads, eof, finishing, fin_sent, drain_due, told;
     int err;
     const char *why;
 };
@@ -81,7 +81,9 @@ void transport_send(struct transport *t);
  * for back-pressure. A transport whose t->in was full goes on by itself when the owner drains it
  * in readable; who drains it at another time calls transport_pause(t, false). */
 void transport_pause(struct transport *t, bool paused);
-/* Use large chunks for reading (bulk answers). */
+/* Use large chunks for reading (bulk answers, long requests). Without it a connection that we made
+ * still reads into a large one what comes behind a full small one: to a peer of our own choosing a
+ * bulk answer's beginning need not go in small pieces; a stranger gets no such credit. */
 void transport_bulk(struct transport *t, bool on);
 /* Closes the descriptor and drops what is in in and out. hard: linger 0, what the kernel still
  * holds is not delivered (a revoked session). Otherwise TLS close_notify and FIN without waiting.
