@@ -57,7 +57,8 @@ static int topic_error(struct exchange *ex, const struct node *topic)
 
     if (name && policy_topic(ex, name, n, ex->rule->topic_ops))
         return KAFKA_NONE;
-    if (by_id) {
+    /* The id of a topic that the client may describe is no secret; any other says nothing. */
+    if (by_id && !(name && policy_topic(ex, name, n, OP_READ | OP_WRITE))) {
         cluster_stale(ex->s->gate->cluster); /* it may be a granted topic that was made anew */
         session_denied(ex->s, ex, "topic id", node_role(topic, ROLE_TOPIC_ID)->u.uuid, 16,
                        KAFKA_UNKNOWN_TOPIC_ID);
