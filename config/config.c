@@ -209,8 +209,9 @@ struct grant_config *config_grant_parse(const struct config *c, const char *id, 
     if (box)
         arena_init(&box->arena, CONFIG_ARENA_BYTES);
     report_init(&report, box ? &box->arena : NULL, NULL);
-    if (good && json_object_get(whole, "id"))
-        report_error(&report, 0, "id", "stands in the path, not in the body");
+    const json_t *stated = good ? json_object_get(whole, "id") : NULL;
+    if (stated && (!json_is_string(stated) || strcmp(json_string_value(stated), id) != 0))
+        report_error(&report, 0, "id", "is not the one in the path");
     else if (good)
         good = json_object_set_new(whole, "id", json_string(id)) == 0;
     if (good) {

@@ -530,7 +530,8 @@ static void test_grant_over_api(void **state)
     (void)state;
     struct config *c = parse_good(GOOD);
     struct grant_config *g = grant_of(
-        c, "{\"principal\": {\"subject\": \"s\"}, \"topics\": [\"t\"], \"expires\": 4102444800}");
+        c, "{\"id\": \"id-1\", \"principal\": {\"subject\": \"s\"}, \"topics\": [\"t\"], "
+           "\"expires\": 4102444800}");
     if (!g)
         print_error("%s", err);
     assert_non_null(g);
@@ -543,7 +544,7 @@ static void test_grant_over_api(void **state)
         const char *body, *why;
     } bad[] = {
         {"{}", "principal: is missing"},
-        {"{\"id\": \"x\"}", "stands in the path"},
+        {"{\"id\": \"x\"}", "is not the one in the path"},
         {"{\"principal\": {\"subject\": 1}}", "principal.subject: is no text"},
         {"{\"principal\": {\"subject\": \"s\"}, \"topics\": [\"*\"]}", "wildcards"},
         {"{\"principal\": {\"subject\": \"s\"}, \"topics\": [\"t\"], \"x\": 1}", "is no option"},
