@@ -154,7 +154,8 @@ class Gate:
         self._secrets.append(secret)
 
     def put_grant(self, entry):
-        status, body = self.http("PUT", f"/v1/grants/{entry['id']}", self._fill(entry))
+        body = {name: value for name, value in self._fill(entry).items() if name != "id"}
+        status, body = self.http("PUT", f"/v1/grants/{entry['id']}", body)
         assert status in (200, 201, 204), (status, body)
 
     def delete_grant(self, identity):
@@ -240,6 +241,17 @@ class Gate:
                 connection.close()
                 raise
         return connection
+
+    def session(self, token, timeout_s=15):
+        """A raw client that is let in; what sluice cannot decide yet is tried again."""
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self.wire(token, tapped=False)
+            except (wire.Closed, OSError):
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
 
     def login_error(self, token, timeout_s=10, **arguments):
         """The error code of a login in a connection of its own. What sluice cannot decide yet (keys

@@ -1,6 +1,7 @@
 """An issuer of tokens under the tests' full control: discovery, JWKS and client credentials over
 HTTP on loopback, and any token that a case wants, right or wrong."""
 
+import base64
 import http.server
 import json
 import pathlib
@@ -81,6 +82,7 @@ class Idp:
         self.clients = {"sluice-upstream": "upstream-secret"}
         handler = type("Handler", (_Handler,), {"idp": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._server.handle_error = lambda *_: None  # a client that went away
         self.port = self._server.server_address[1]
         self.issuer = f"http://127.0.0.1:{self.port}/realms/dataspace"
         self.jwks_url = f"{self.issuer}/certs"
@@ -175,7 +177,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "token_type": "Bearer", "expires_in": idp.client_ttl_s})
 
     def _credentials(self, form):
-        import base64
         basic = self.headers.get("Authorization", "")
         if basic.startswith("Basic "):
             user, _, password = base64.b64decode(basic[6:]).decode().partition(":")

@@ -219,12 +219,14 @@ def test_nothing_can_be_administered(bob_admin, cluster):
                confluent_kafka.KafkaError._TIMED_OUT}
     before = cluster.admin.list_topics(timeout=10).topics
     resource = admin.ConfigResource(admin.ConfigResource.Type.TOPIC, "serial-parts",
-                                    set_config={"retention.ms": "1"})
+                                    incremental_configs=[admin.ConfigEntry(
+                                        "retention.ms", "1",
+                                        incremental_operation=admin.AlterConfigOpType.SET)])
     calls = [bob_admin.create_topics([admin.NewTopic("made", 1, 1)], request_timeout=5)["made"],
              bob_admin.delete_topics(["serial-parts"], request_timeout=5)["serial-parts"],
              bob_admin.create_partitions([admin.NewPartitions("serial-parts", 20)],
                                          request_timeout=5)["serial-parts"],
-             bob_admin.alter_configs([resource], request_timeout=5)[resource]]
+             bob_admin.incremental_alter_configs([resource], request_timeout=5)[resource]]
     codes = [error_of(call) for call in calls]
     assert set(codes) <= refused, codes
     after = cluster.admin.list_topics(timeout=10).topics

@@ -170,12 +170,10 @@ def test_all_brokers_go_and_return(make_gate, cluster, doors, serial_parts):
         gate.must_run()
         for relay in relays:
             relay.start()
-        with gate.wire(tapped=False) as connection:
-            wait_for(lambda: gate.login_error(gate.token()) == 0, 15, "logins work again")
-            connection.login(gate.token())
+        with gate.session(gate.token()) as connection:
             def answered():
                 answer = connection.ask("Fetch", 12, wire.fetch_body("serial-parts", {0: 0}))
-                return wire.fetched(answer)[("serial-parts", 0)][0] == 0
+                return wire.fetched(answer)["serial-parts", 0][0] == 0
             wait_for(answered, 15, "data flows again", 0.2)
         reader.stop.set()
         reader.join(20)
@@ -256,6 +254,7 @@ def test_wrong_upstream_credentials(mechanism, make_gate, cluster, authority, tm
     gate.hide(secret)
     try:
         gate.start(ready=False)
+        wait_for(lambda: gate.http("GET", "/healthz")[0] == 200, 10, "the control listener")
         gate.wait_log(r"(?i)sasl|authenticat", 10)
         assert gate.http("GET", "/readyz")[0] == 503
         before = sum(r.accepted for r in relays)

@@ -10,6 +10,7 @@ import gate as gates
 import kafka
 import pki
 import records
+from processes import wait_for
 from test_session import assert_ticks, drain, ticking
 
 
@@ -94,6 +95,7 @@ def test_reauthenticates_upstream(mechanism, make_gate, cluster, authority, idp,
 
 def refused(gate, pattern):
     gate.start(ready=False)
+    wait_for(lambda: gate.http("GET", "/healthz")[0] == 200, 10, "the control listener")
     gate.wait_log(pattern, 15)
     assert gate.http("GET", "/readyz")[0] == 503
     gate.close()
