@@ -43,21 +43,26 @@ build() {
         make -s -j"$jobs" all VARIANT=clang
 }
 
-# Runs test programs of cmocka and adds up what they print.
+# Runs test programs of cmocka, as many at a time as there are cores, and adds up what they print.
 run_units() { # VARIANT NAME...
-    local variant=$1 p=0 f=0 out status n
+    local variant=$1 p=0 f=0 n name logs
     shift
+    logs=$(mktemp -d)
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    printf '%s\n' "$@" | xargs -P "$jobs" -I{} sh -c \
+        'timeout 300 "build/$1/unit/$3" >"$2/$3" 2>&1; echo $? >"$2/$3.status"' \
+        sh "$variant" "$logs" {}
     for name in "$@"; do
-        out=$(timeout 300 "build/$variant/unit/$name" 2>&1)
-        status=$?
-        n=$(grep -oE '\[  PASSED  \] [0-9]+' <<<"$out" | awk '{s += $4} END {print s + 0}')
+        n=$(grep -oE '\[  PASSED  \] [0-9]+' "$logs/$name" | awk '{s += $4} END {print s + 0}')
         p=$((p + n))
-        if [ "$status" != 0 ]; then
-            n=$(grep -oE '\[  FAILED  \] [0-9]+' <<<"$out" | awk '{s += $4} END {print s + 0}')
+        if [ "$(cat "$logs/$name.status")" != 0 ]; then
+            n=$(grep -oE '\[  FAILED  \] [0-9]+' "$logs/$name" | awk '{s += $4} END {print s + 0}')
             f=$((f + (n > 0 ? n : 1)))
-            printf '%s (%s) failed:\n%s\n' "$name" "$variant" "$(tail -n 40 <<<"$out")"
+            printf '%s (%s) failed:\n' "$name" "$variant"
+            tail -n 40 "$logs/$name"
         fi
     done
+    rm -rf "$logs"
     printf '%s passed, %s failed\n' "$p" "$f"
     [ "$f" = 0 ]
 }
