@@ -32,7 +32,8 @@ struct tls_conn {
     bool kernel_eof;
     bool more; /* another record follows at once */
     bool server;
-    bool up; /* the handshake is done; OpenSSL forgets that after an error */
+    bool up;         /* the handshake is done; OpenSSL forgets that after an error */
+    bool got_ticket; /* client: since the last look */
     uint8_t first_len;
     uint8_t first[8]; /* how the peer began, to tell what it spoke instead of TLS */
     int late_err;     /* came behind bytes that were delivered first; 0: none */
@@ -213,6 +214,13 @@ const char *tls_conn_key(const SSL *ssl)
     return c ? c->key : NULL;
 }
 
+void tls_conn_saw_ticket(SSL *ssl)
+{
+    struct tls_conn *c = SSL_get_app_data(ssl);
+    if (c)
+        c->got_ticket = true;
+}
+
 void tls_conn_saw_hello(SSL *ssl, unsigned version)
 {
     struct tls_conn *c = SSL_get_app_data(ssl);
@@ -355,6 +363,17 @@ static int tls_handshake(struct transport *t, unsigned *wants)
     return c->up ? OK : tls_error(t, ret, wants);
 }
 
+/* Taking a ticket, OpenSSL sets up its write buffer as well and keeps the 16 KiB until the next
+ * write: on a connection that waits, for ever. A write of nothing sends nothing and gives it back.
+ * (SSL_free_buffers would do, but not in all versions: CVE-2024-4741.) */
+static void release_write_buffer(struct tls_conn *c)
+{
+    size_t written;
+    c->got_ticket = false;
+    ERR_clear_error();
+    (void)SSL_write_ex(c->ssl, record, 0, &written);
+}
+
 static ssize_t tls_read(struct transport *t, size_t max, unsigned *wants)
 {
     struct tls_conn *c = t->tls;
@@ -380,6 +399,8 @@ static ssize_t tls_read(struct transport *t, size_t max, unsigned *wants)
         got += at;
     }
     buf_commit(&t->in, got);
+    if (c->got_ticket && t->out.len == 0 && (err == OK || err == ERR_AGAIN))
+        release_write_buffer(c);
     if (got == 0)
         return err;
     if (err && err != ERR_AGAIN)

@@ -48,8 +48,9 @@ int tls_context_min_version(const struct tls_context *c); /* 12 or 13 */
 const EVP_MD *tls_context_sha256(const struct tls_context *c);
 /* A session to resume, counted for the caller, or NULL. Thread-safe. */
 SSL_SESSION *tls_context_recall(struct tls_context *c, const char *key);
-/* Called by OpenSSL for each ticket that a server sends; the key is the connection's. */
+/* Of the connection, when OpenSSL calls for a ticket that its server sent. */
 const char *tls_conn_key(const SSL *ssl);
+void tls_conn_saw_ticket(SSL *ssl);
 /* Called by OpenSSL once it has the whole ClientHello: notes the best version offered. */
 void tls_conn_saw_hello(SSL *ssl, unsigned version);
 

@@ -108,6 +108,7 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     const char *key = tls_conn_key(ssl);
+    tls_conn_saw_ticket(ssl);
     if (!c || !key || SSL_SESSION_is_resumable(session) != 1)
         return 0;
     SSL_SESSION *old = NULL;
