@@ -117,11 +117,15 @@ class Bench:
                         for node in kafka.NODES]
         self.token = self.idp.token("bench", ttl_s=7200)
 
-    def sluice(self, name):
-        """A fresh gate. The audit trail is on, as it would be."""
+    def sluice(self, name, tls=False):
+        """A fresh gate. The audit trail is on, as it would be. tls: towards the brokers, too."""
         entry = gates.grant("bench", "bench", [TOPIC], "bench")
+        upstream = {"connects_per_s": 10000}
+        if tls:
+            upstream |= {"security": "tls", "tls": {"ca": str(self.authority.certificate)}}
         made = gates.Gate(self.directory / name, self.cluster, self.idp, self.authority,
-                          grants=[entry], upstream={"connects_per_s": 10000},
+                          grants=[entry], upstream=upstream,
+                          brokers=self.cluster.bootstrap("tls" if tls else "plaintext"),
                           config={"workers": 1, "limits": LIMITS, "log": {"level": "info"},
                                   "tls": {"certificate": str(self.pair.certificate),
                                           "key": str(self.pair.key)}})
@@ -330,6 +334,12 @@ def print_sides(found, plain):
               f"{first / sum(theirs):.2f} | {sum(same):.1f} | {first / sum(same):.2f} |")
         for number, value in enumerate(ours[2:], 2):
             print(f"| idle, for upstream connection {number}, KiB | {value:.1f} | - | - | - | - |")
+        both = idle["sluice-tls"]
+        print(f"| idle, one upstream connection with TLS, KiB | {both[0] + both[1]:.1f} | - | - |"
+              " - | - |")
+        for number, value in enumerate(both[2:], 2):
+            print(f"| idle, for upstream connection {number} with TLS, KiB | {value:.1f} | - | - |"
+                  " - | - |")
     if plain:
         print(f"\nThe same ListOffsets without a proxy or TLS: p50 {shown(plain['p50'], 0)} µs, "
               f"p99 {shown(plain['p99'], 0)} µs.")
@@ -380,6 +390,7 @@ def measure(bench, only, records):
     if "idle" in only:
         found["idle"] = {
             "sluice": bench.idle(bench.sluice("sluice-idle"), bench.leaders),
+            "sluice-tls": bench.idle(bench.sluice("sluice-idle-tls", tls=True), bench.leaders),
             "haproxy": bench.idle(bench.haproxy("haproxy-idle"), bench.leaders[:1]),
             "haproxy-aes128": bench.idle(
                 bench.haproxy("haproxy-aes128-idle", "TLS_AES_128_GCM_SHA256"),
