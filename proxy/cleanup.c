@@ -63,13 +63,16 @@ static char *copy_text(const struct node *n)
     return s;
 }
 
-static void forget(struct session *s, enum membership_kind kind, const struct node *key)
+/* member NULL: all of that group. */
+static void forget(struct session *s, enum membership_kind kind, const struct node *key,
+                   const struct node *member)
 {
     struct membership **at = &s->memberships;
 
     while (*at) {
         struct membership *m = *at;
-        if (m->kind == kind && node_str_is(key, m->key)) {
+        if (m->kind == kind && node_str_is(key, m->key) &&
+            (!member || (m->member && node_str_is(member, m->member)))) {
             *at = m->next;
             free_membership(m);
         } else {
@@ -85,7 +88,7 @@ static void note(struct session *s, enum membership_kind kind, const struct node
     struct membership *m, **at = &s->memberships;
     unsigned n = 0;
 
-    forget(s, kind, key);
+    forget(s, kind, key, member);
     m = sl_calloc(1, sizeof(*m) + key->u.str.len + 1);
     if (!m)
         return;
@@ -114,7 +117,7 @@ void memberships_note(struct exchange *ex)
              node_get(q, F_GROUP_INSTANCE_ID));
         break;
     case 13:
-        forget(ex->s, MEMBER_CLASSIC, group);
+        forget(ex->s, MEMBER_CLASSIC, group, NULL);
         break;
     case 22:
         if (txn && !txn->null)
@@ -125,7 +128,7 @@ void memberships_note(struct exchange *ex)
         if (!member || member->null)
             member = node_get(q, F_MEMBER_ID);
         if (node_num(q, F_MEMBER_EPOCH, 0) < 0)
-            forget(ex->s, MEMBER_CONSUMER, group);
+            forget(ex->s, MEMBER_CONSUMER, group, member);
         else
             note(ex->s, MEMBER_CONSUMER, group, member, node_get(q, F_INSTANCE_ID));
         break;
@@ -349,6 +352,7 @@ static void find_coordinator(struct cleanup *j)
 
 struct still {
     const struct grant_table *table;
+    int64_t now_s;
     const char *participant, *key;
     unsigned ops;
     bool allowed;
@@ -359,7 +363,8 @@ static void look(void *arg, struct grant *g)
     struct still *s = arg;
     struct grant_set one = {.at = {g}, .count = 1};
 
-    if (strcmp(g->participant, s->participant) != 0 || grant_table_barred(s->table, g))
+    if (strcmp(g->participant, s->participant) != 0 || grant_table_barred(s->table, g) ||
+        (g->expires != 0 && g->expires <= s->now_s))
         return;
     s->allowed = s->allowed || grant_group(&one, s->key, strlen(s->key), s->ops);
 }
@@ -368,8 +373,9 @@ static void look(void *arg, struct grant *g)
 static bool still_allowed(struct gate *g, const struct session *gone, const struct membership *m)
 {
     unsigned ops = m->kind == MEMBER_PRODUCER ? OP_WRITE : OP_READ;
-    struct still s = {g->grants, gone->grants.count ? gone->grants.at[0]->participant : "", m->key,
-                      ops, false};
+    struct still s = {g->grants, loop_wall_s(g->loop),
+                      gone->grants.count ? gone->grants.at[0]->participant : "", m->key, ops,
+                      false};
 
     grant_table_each_grant(g->grants, look, &s);
     for (const struct session *o = g->first; o && !s.allowed; o = o->next)

@@ -29,6 +29,7 @@ static struct exchange *exchange_new(struct session *s, struct buf *frame,
         return NULL;
     ex->s = s;
     ex->head = *head;
+    ex->head.client_id = NULL; /* the session keeps it */
     ex->rule = api_find(head->api);
     ex->started_us = loop_now_us(s->gate->loop);
     arena_init(&ex->arena, arena_limit(frame->len));
@@ -163,6 +164,26 @@ static void decide(struct exchange *ex)
         session_close(s, "out of memory", false);
 }
 
+void exchange_hold(struct exchange *ex)
+{
+    size_t arena = ex->arena.used_bytes;
+    size_t n = arena + ex->frame.len + ex->out.len;
+
+    for (const struct part *p = ex->parts; p; p = p->next)
+        n += p->frame.len;
+    ex->s->held_bytes += n - ex->held_bytes;
+    ex->s->gate->arena_bytes += arena - ex->held_arena_bytes;
+    ex->held_bytes = n;
+    ex->held_arena_bytes = arena;
+}
+
+void exchange_unhold(struct exchange *ex)
+{
+    ex->s->held_bytes -= ex->held_bytes;
+    ex->s->gate->arena_bytes -= ex->held_arena_bytes;
+    ex->held_bytes = ex->held_arena_bytes = 0;
+}
+
 void exchange_start(struct session *s, struct buf *frame, const struct request_head *head)
 {
     struct exchange *ex;
@@ -173,16 +194,17 @@ void exchange_start(struct session *s, struct buf *frame, const struct request_h
         session_close(s, "out of memory", false);
         return;
     }
-    if (s->head != ex)
+    if (s->head != ex && ex->rule->route != ROUTE_FETCH)
         fetch_behind(s);
+    if (s->state == SESSION_CLOSED)
+        return;
     if (head->api == 18 && head->version > ex->rule->offered.max) {
         local_answer(ex);
         return;
     }
     if (decode_request(ex) != OK)
         return;
-    ex->held_bytes = ex->frame.len + ex->arena.used_bytes;
-    s->held_bytes += ex->held_bytes;
+    exchange_hold(ex);
     if (ex->rule->route == ROUTE_LOCAL) {
         local_answer(ex);
         return;
@@ -192,14 +214,14 @@ void exchange_start(struct session *s, struct buf *frame, const struct request_h
 
 /* --- answers */
 
-void exchange_finish(struct exchange *ex)
+bool exchange_encode(struct exchange *ex)
 {
     struct session *s = ex->s;
     int64_t throttle;
     int rc = OK;
 
     if (s->state == SESSION_CLOSED)
-        return;
+        return false;
     throttle = node_num(ex->reply.root, F_THROTTLE_TIME_MS, 0);
     if (ex->throttle_ms > throttle)
         rc = node_set_num(&ex->reply, ex->reply.root, F_THROTTLE_TIME_MS, ex->throttle_ms);
@@ -209,18 +231,17 @@ void exchange_finish(struct exchange *ex)
         log_error("exchange", "session %lu: an answer to %s could not be written: %s",
                   (unsigned long)s->number, schema_api_name(ex->head.api), err_name(rc));
         session_close(s, "internal error", false);
-        return;
+        return false;
     }
     ex->state = EXCHANGE_DONE;
-    session_flush(s);
+    exchange_hold(ex);
+    return true;
 }
 
-void exchange_fail(struct exchange *ex, int error)
+void exchange_finish(struct exchange *ex)
 {
-    if (reply_error(&ex->reply, &ex->arena, &ex->request, error) != OK)
-        session_close(ex->s, "out of memory", false);
-    else
-        exchange_finish(ex);
+    if (exchange_encode(ex))
+        session_flush(ex->s);
 }
 
 int exchange_refuse(struct exchange *ex, const struct node *topic, const struct node *partition,
@@ -290,13 +311,24 @@ static int add_refused(struct exchange *ex)
     return rc;
 }
 
+void exchange_fail(struct exchange *ex, int error)
+{
+    int rc = reply_error(&ex->reply, &ex->arena, &ex->request, error);
+
+    if (rc == OK)
+        rc = add_refused(ex);
+    if (rc != OK)
+        session_close(ex->s, "out of memory", false);
+    else
+        exchange_finish(ex);
+}
+
 static void finish_with_refused(struct exchange *ex)
 {
     int rc = rewrite_reply(ex);
 
-    if (ex->parts)
+    if (rc == OK && ex->parts)
         memberships_note(ex);
-
     if (rc == OK)
         rc = add_refused(ex);
     if (rc != OK)
@@ -323,12 +355,30 @@ static void on_refreshed(void *arg, int result)
     finish_with_refused(ex);
 }
 
+/* A Produce that wants no answer: all of it was handed to the kernel, or the connection ends, which
+ * is all that a broker would show. */
+static void finish_silent(struct exchange *ex)
+{
+    for (const struct part *p = ex->parts; p; p = p->next) {
+        if (p->answered)
+            continue;
+        session_close(ex->s, "a broker was lost under a Produce without acknowledgement", false);
+        return;
+    }
+    ex->state = EXCHANGE_SILENT;
+    session_flush(ex->s);
+}
+
 void exchange_parts_done(struct exchange *ex)
 {
     struct gate *g = ex->s->gate;
 
     if (ex->s->state == SESSION_CLOSED)
         return;
+    if (ex->parts && ex->parts->call.no_answer) {
+        finish_silent(ex);
+        return;
+    }
     if (merge_parts(ex) != OK) {
         session_close(ex->s, "out of memory", false);
         return;
@@ -415,11 +465,7 @@ static void on_answer(struct upstream_call *c, struct buf *frame, size_t body_of
 
     if (!frame) { /* acks=0: handed to the kernel */
         p->answered = true;
-        p->waiting = false;
-        if (--ex->pending == 0) {
-            ex->state = EXCHANGE_SILENT;
-            session_flush(ex->s);
-        }
+        part_done(p);
         return;
     }
     rc = buf_move(&p->frame, frame);
@@ -438,6 +484,7 @@ static void on_answer(struct upstream_call *c, struct buf *frame, size_t body_of
     if (p->answer.unknown_tags)
         gate_count(ex->s->gate, unknown_tags, p->answer.unknown_tags);
     p->answered = true;
+    exchange_hold(ex);
     part_done(p);
 }
 
@@ -449,11 +496,6 @@ static void on_failed(struct upstream_call *c, int why, bool sent)
     gate_count(ex->s->gate, upstream_failures, 1);
     if (why == ERR_MALFORMED) {
         exchange_bad_answer(ex, "an answer out of place, oversized or malformed");
-        return;
-    }
-    if (c->no_answer) {
-        /* The client asked for no answer; a lost connection is all that a broker would show. */
-        session_close(ex->s, "a broker was lost under a Produce without acknowledgement", false);
         return;
     }
     cluster_stale(ex->s->gate->cluster);

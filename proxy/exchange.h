@@ -66,17 +66,18 @@ struct exchange {
     unsigned pending;         /* parts that wait on a broker */
     struct cluster_wait wait; /* for leaders or a coordinator */
     bool waiting;             /* on the cluster map */
+    bool denied;              /* something of it was: paced once */
     bool wants_ops_topic, wants_ops_cluster, wants_ops_group;
     bool broker_any;          /* no coordinator: InitProducerId without a transactional id */
     bool listing;             /* all topics were asked for: absent ones are left out */
     bool fetch_ready;         /* a Fetch that was decided: it may begin at the queue's head */
     bool map_waited;          /* for the granted topics to become known */
     bool refreshed;           /* the map was refreshed for an id in the answer */
-    const struct node *cursor; /* FindCoordinator: the key being looked up */
-    unsigned tries;           /* of routing */
+    const struct node *cursor; /* the key or group whose coordinator is being looked up */
     size_t held_bytes;        /* counted in the session's */
+    size_t held_arena_bytes;  /* counted in the gate's */
     int throttle_ms;          /* told to the client with a held-back denial */
-    uint64_t started_us, deadline_us, not_before_us;
+    uint64_t started_us, not_before_us;
 };
 
 /* Takes the frame (header and body, no length). The header has been read into head. Everything that
@@ -85,10 +86,16 @@ void exchange_start(struct session *s, struct buf *frame, const struct request_h
 /* Frees it; unanswered calls must have been dropped with their upstreams. */
 void exchange_free(struct exchange *ex);
 
+/* Counts what it holds by now in its session and worker; or no longer. */
+void exchange_hold(struct exchange *ex);
+void exchange_unhold(struct exchange *ex);
+
 /* The answer is ready in ex->reply: encode, mark done, flush. Closes the session when it can't be
  * encoded. */
 void exchange_finish(struct exchange *ex);
-/* The whole request answered with one error. */
+/* The same without the flush, for who has to clear up in between. False: the session was closed. */
+bool exchange_encode(struct exchange *ex);
+/* What is left of the request answered with one error, and what was refused of it. */
 void exchange_fail(struct exchange *ex, int error);
 /* Remembers a refused piece; policy has taken it out of the request. */
 int exchange_refuse(struct exchange *ex, const struct node *topic, const struct node *partition,
@@ -139,7 +146,7 @@ bool rewrite_unknown_id(struct exchange *ex);
 void fetch_start(struct exchange *ex);
 /* The exchange, a Fetch, has become the head of the queue: it may stream. */
 void fetch_at_head(struct exchange *ex);
-/* Another request stands behind a waiting Fetch. */
+/* A request that is not a Fetch stands behind a waiting one, or the session is to end. */
 void fetch_behind(struct session *s);
 /* The session's rights changed: parked answers go. */
 void fetch_clear(struct session *s);

@@ -20,14 +20,12 @@ static void sweep(struct gate *g)
     struct session *next;
 
     for (struct session *s = g->first; s; s = next) {
-        int64_t end;
         next = s->next;
-        if (s->state != SESSION_READY && s->state != SESSION_REAUTH)
+        if (s->grants.count == 0 || s->state == SESSION_DRAINING)
             continue;
-        end = grant_set_expires(&s->grants, &s->id);
-        if (end <= now)
-            session_drain(s, "token expired");
-        else if (loop_timer_set(s->expiry, (uint64_t)(end - now) * 1000000) != OK)
+        if (s->expires_s <= now)
+            session_expire(s);
+        else if (loop_timer_set(s->expiry, (uint64_t)(s->expires_s - now) * 1000000) != OK)
             session_close(s, "out of memory", false);
     }
     grant_table_sweep(g->grants, now);
@@ -70,7 +68,7 @@ struct gate *gate_new(const struct gate_parts *p)
     g->loop = p->loop;
     g->worker = p->worker;
     g->config = config_ref(p->config);
-    g->tls = tls_ref(p->tls);
+    g->tls = p->tls ? tls_ref(p->tls) : NULL;
     g->audit = p->audit;
     g->principals = p->principals;
     g->unknown_kid = p->unknown_kid;
@@ -100,6 +98,8 @@ void gate_free(struct gate *g)
 {
     if (!g)
         return;
+    if (g->cluster)
+        (void)!loop_on_clock_jump(g->loop, NULL, NULL);
     while (g->first)
         session_close(g->first, "shutdown", false);
     loop_run_posted(g->loop); /* sessions free themselves at the end of the turn */
@@ -149,7 +149,7 @@ bool gate_ready(const struct gate *g, const char **why)
 
 unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *ack)
 {
-    struct session *next;
+    struct session *next, *gone = NULL;
     unsigned closed = 0;
     int rc = grant_table_apply(g->grants, c);
 
@@ -161,9 +161,13 @@ unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *a
             continue;
         change_ack_bar(ack, g->grants, &s->id);
         session_close(s, "revoked", true);
-        cleanup_start(g, s);
+        s->next = gone; /* it is in no list any more, and lives to the end of the turn */
+        gone = s;
         closed++;
     }
+    /* When all are closed: a consumer's sessions must not keep each other's group. */
+    for (; gone; gone = gone->next)
+        cleanup_start(g, gone);
     change_ack_done(ack, rc, closed);
     gate_count(g, revoked_sessions, closed);
     return closed;
@@ -196,15 +200,14 @@ int gate_set_config(struct gate *g, const struct config *c, struct tls_context *
     struct tls_context *old_tls = g->tls;
     int rc = cluster_config(g->cluster, c, upstream_tls);
 
-    if (rc != OK)
-        return rc;
+    /* The cluster has let go of the old one even when it could not take all of the new one. */
     g->config = config_ref(c);
-    g->tls = tls_ref(tls);
+    g->tls = tls ? tls_ref(tls) : NULL;
     tls_unref(old_tls);
     grant_table_config(g->grants, c);
     close_disallowed(g);
     config_unref(old);
-    return OK;
+    return rc;
 }
 
 void gate_drain(struct gate *g)

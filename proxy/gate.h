@@ -42,7 +42,7 @@ struct gate {
     struct keyring *keys;         /* NULL until the first has come */
     struct grant_table *grants;
     struct cluster *cluster;
-    struct tls_context *tls;      /* what clients meet */
+    struct tls_context *tls;      /* what clients meet; NULL: plain, in tests */
     struct audit *audit;
     struct audit_ring *ring;
     struct principals *principals; /* connections a principal, process-wide */
@@ -55,7 +55,9 @@ struct gate {
     bool draining;
     struct loop_timer *tick;      /* every GATE_TICK_MS: memory, sweeps */
     uint64_t ticks;
-    uint64_t kid_asked_us;        /* when a fetch for an unknown key was last asked for */
+    size_t arena_bytes;           /* of the requests under way; their buffers are counted apart */
+    /* When a fetch for an unknown key was last asked for, an issuer each. */
+    uint64_t kid_asked_us[CONFIG_ISSUERS_MAX];
     /* A key that we lack was named: main asks the fetcher. Any thread may be called from here. */
     void (*unknown_kid)(void *arg, const char *issuer);
     void *arg;

@@ -321,11 +321,17 @@ static void find_next(struct exchange *ex)
 
         if (error == KAFKA_NONE &&
             cluster_coordinator(c, type, key->u.str.p, key->u.str.len) < 0) {
-            ex->waiting = true;
-            cluster_wait_init(&ex->wait, on_coordinator, ex);
-            cluster_find_coordinator(c, type, key->u.str.p, key->u.str.len, &ex->wait,
-                                     COORDINATOR_TIMEOUT_US);
-            return;
+            uint64_t now = loop_now_us(ex->s->gate->loop);
+            uint64_t end = ex->started_us + COORDINATOR_TIMEOUT_US;
+            if (end > now) {
+                ex->waiting = true;
+                cluster_wait_init(&ex->wait, on_coordinator, ex);
+                cluster_find_coordinator(c, type, key->u.str.p, key->u.str.len, &ex->wait,
+                                         end - now);
+                return;
+            }
+            /* The time is the whole request's, however many keys it has. */
+            error = KAFKA_COORDINATOR_NOT_AVAILABLE;
         }
         if (put_coordinator(ex, error) != OK) {
             session_close(ex->s, "out of memory", false);

@@ -14,8 +14,8 @@
 #include "proxy/exchange.h"
 
 #define INVALID_TOKEN "{\"status\":\"invalid_token\"}"
-/* After a fetch for an unknown key id has been asked for, another verdict in this time is final. */
-#define UNKNOWN_KID_US (10u * 1000000u)
+/* A fetch because of an unknown key id is asked for this often; the fetcher has its own bound. */
+#define UNKNOWN_KID_US (1u * 1000000u)
 
 static void login_audit(struct session *s, enum audit_kind kind, const struct identity *id,
                         const char *reason, int64_t lifetime_s)
@@ -71,8 +71,8 @@ static void refuse_retriably(struct exchange *ex, const struct identity *id, con
     session_close(s, reason, false);
 }
 
-/* A final no: RFC 7628's two steps in the prologue; in a running session the end at once, since
- * the client has something to lose and Kafka answers 58 there too. */
+/* A final no, in RFC 7628's two steps: the client may send nothing but its ^A from here. In a
+ * running session what is under way may still finish meanwhile: the old token is good. */
 static void refuse(struct exchange *ex, const struct identity *id, const char *reason)
 {
     struct session *s = ex->s;
@@ -90,6 +90,8 @@ static void refuse(struct exchange *ex, const struct identity *id, const char *r
     }
     s->state = SESSION_REFUSED;
     s->close_cause = reason;
+    if (loop_timer_set(s->deadline, (uint64_t)s->gate->config->limits.auth_timeout_ms * 1000) != OK)
+        session_close(s, "out of memory", false);
     exchange_finish(ex);
 }
 
@@ -135,17 +137,25 @@ void login_handshake(struct session *s, struct exchange *ex)
     exchange_finish(ex);
 }
 
+/* Lets go of the first `count` topics of the set. */
+static void unwatch(struct session *s, const struct grant_set *set, size_t count)
+{
+    for (unsigned i = 0; i < set->count; i++)
+        for (size_t t = 0; t < set->at[i]->ntopics && count > 0; t++, count--)
+            cluster_unwatch(s->gate->cluster, set->at[i]->topics[t]);
+}
+
 /* Watches the topics of the new grants before the old ones are let go. */
 static int watch(struct session *s, const struct grant_set *set)
 {
+    size_t count = 0;
+
     for (unsigned i = 0; i < set->count; i++) {
-        for (size_t t = 0; t < set->at[i]->ntopics; t++) {
+        for (size_t t = 0; t < set->at[i]->ntopics; t++, count++) {
             int rc = cluster_watch(s->gate->cluster, set->at[i]->topics[t]);
             if (rc == OK)
                 continue;
-            for (unsigned j = 0; j <= i; j++)
-                for (size_t u = 0; u < (j < i ? set->at[j]->ntopics : t); u++)
-                    cluster_unwatch(s->gate->cluster, set->at[j]->topics[u]);
+            unwatch(s, set, count);
             return rc;
         }
     }
@@ -167,13 +177,17 @@ static void accept_login(struct exchange *ex, struct identity *id, struct grant_
     struct session *s = ex->s;
     struct gate *g = s->gate;
     bool again = s->state == SESSION_REAUTH;
-    int64_t life = lifetime(s, set, id, loop_wall_s(g->loop));
-    int rc = watch(s, set);
+    int64_t now = loop_wall_s(g->loop), life = lifetime(s, set, id, now);
+    int rc = reply_new(&ex->reply, &ex->arena, &ex->request);
 
-    if (rc == OK)
-        rc = reply_new(&ex->reply, &ex->arena, &ex->request);
+    if (life <= 0) {
+        refuse(ex, id, login_verdict_name(LOGIN_EXPIRED));
+        return;
+    }
     if (rc == OK)
         rc = node_set_num(&ex->reply, ex->reply.root, F_SESSION_LIFETIME_MS, life * 1000);
+    if (rc == OK)
+        rc = watch(s, set);
     if (rc != OK) {
         refuse_retriably(ex, id, "out of memory or too many watched topics");
         return;
@@ -198,6 +212,7 @@ static void accept_login(struct exchange *ex, struct identity *id, struct grant_
     fetch_clear(s);
     s->state = SESSION_READY;
     s->authenticated_us = loop_now_us(g->loop);
+    s->expires_s = now + life;
     if (loop_timer_set(s->expiry, (uint64_t)life * 1000000) != OK ||
         loop_timer_set(s->deadline, (uint64_t)g->config->limits.idle_timeout_ms * 1000) != OK) {
         session_close(s, "out of memory", false);
@@ -211,16 +226,22 @@ static void accept_login(struct exchange *ex, struct identity *id, struct grant_
     exchange_finish(ex);
 }
 
-/* Whether a key id that we lack deserves a retry: only while a fetch for it may be under way. */
-static bool kid_retriable(struct gate *g, const char *issuer)
+/* A key id that we lack may be a new one. One issuer's unknown keys keep no other's from being
+ * fetched. */
+static void ask_for_key(struct gate *g, const char *issuer)
 {
+    const struct config *c = g->keys->config;
     uint64_t now = loop_now_us(g->loop);
 
-    if (g->kid_asked_us && now - g->kid_asked_us < UNKNOWN_KID_US)
-        return now - g->kid_asked_us < 1000000;
-    g->kid_asked_us = now;
-    g->unknown_kid(g->arg, issuer);
-    return true;
+    for (size_t i = 0; i < c->nissuers && i < CONFIG_ISSUERS_MAX; i++) {
+        if (strcmp(c->issuers[i].issuer, issuer) != 0)
+            continue;
+        if (g->kid_asked_us[i] && now - g->kid_asked_us[i] < UNKNOWN_KID_US)
+            return;
+        g->kid_asked_us[i] = now;
+        g->unknown_kid(g->arg, issuer);
+        return;
+    }
 }
 
 static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct identity *id)
@@ -232,10 +253,8 @@ static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct 
     enum jwt_verdict v = jwt_verify(m->token, m->token_len, g->keys, loop_wall_s(g->loop),
                                     s->tls_thumbprint[0] ? s->tls_thumbprint : NULL, id);
 
-    if (v == JWT_KEY && kid_retriable(g, id->issuer)) {
-        refuse_retriably(ex, id, jwt_verdict_name(v));
-        return;
-    }
+    if (v == JWT_KEY)
+        ask_for_key(g, id->issuer);
     if (v != JWT_OK) {
         if (jwt_verdict_retriable(v))
             refuse_retriably(ex, id, jwt_verdict_name(v));

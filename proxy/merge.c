@@ -76,8 +76,8 @@ int merge_parts(struct exchange *ex)
         if (p->answered && !base)
             base = p;
     if (ex->parts && !ex->parts->next) { /* the usual case: one broker */
-        if (!base)
-            return reply_error(&ex->reply, &ex->arena, &ex->request, ex->parts->error);
+        if (!base) /* the part's own request: the client's is empty once it was split */
+            return reply_error(&ex->reply, &ex->arena, &ex->parts->request, ex->parts->error);
         ex->reply = base->answer;
     } else if (base) {
         ex->reply = base->answer;

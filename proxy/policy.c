@@ -13,6 +13,8 @@
 
 enum { RESOURCE_TOPIC = 2, RESOURCE_GROUP = 32 }; /* ConfigResource.Type */
 
+static const uint8_t no_id[16];
+
 static const struct grant_set *grants_of(const struct exchange *ex)
 {
     return &ex->s->grants;
@@ -48,20 +50,36 @@ const void *policy_topic_name(const struct exchange *ex, const struct node *topi
     return info->name;
 }
 
+/* As Kafka prints it: base64url, 22 characters. */
+static void id_text(const uint8_t id[16], char out[22])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    for (unsigned i = 0; i < 22; i++) {
+        unsigned at = i * 6 / 8, shift = i * 6 % 8;
+        unsigned two = (unsigned)id[at] << 8 | (at + 1 < 16 ? id[at + 1] : 0);
+        out[i] = digits[two >> (10 - shift) & 63];
+    }
+}
+
 /* 0, 29 or 100 for one topic of a request; denials are counted and audited. */
 static int topic_error(struct exchange *ex, const struct node *topic)
 {
     size_t n = 0;
     const void *name = policy_topic_name(ex, topic, &n);
-    bool by_id = !has_text(node_role(topic, ROLE_TOPIC)) && node_role(topic, ROLE_TOPIC_ID);
+    const struct node *named = node_role(topic, ROLE_TOPIC);
+    const struct node *id = node_role(topic, ROLE_TOPIC_ID);
+    bool by_id = id && !has_text(named) &&
+                 (!named || named->null || memcmp(id->u.uuid, no_id, sizeof(no_id)) != 0);
+    char text[22];
 
     if (name && policy_topic(ex, name, n, ex->rule->topic_ops))
         return KAFKA_NONE;
     /* The id of a topic that the client may describe is no secret; any other says nothing. */
     if (by_id && !(name && policy_topic(ex, name, n, OP_READ | OP_WRITE))) {
         cluster_stale(ex->s->gate->cluster); /* it may be a granted topic that was made anew */
-        session_denied(ex->s, ex, "topic id", node_role(topic, ROLE_TOPIC_ID)->u.uuid, 16,
-                       KAFKA_UNKNOWN_TOPIC_ID);
+        id_text(id->u.uuid, text);
+        session_denied(ex->s, ex, "topic id", text, sizeof(text), KAFKA_UNKNOWN_TOPIC_ID);
         return KAFKA_UNKNOWN_TOPIC_ID;
     }
     if (!name) {
@@ -190,8 +208,20 @@ static int refuse_absent(struct exchange *ex, struct node *topics)
         array_take(topics, prev, t);
         if (!ex->listing)
             rc = exchange_refuse(ex, t, NULL, NULL,
-                                 info && info->known ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
-                                                     : KAFKA_LEADER_NOT_AVAILABLE);
+                                 info && info->known ? info->error : KAFKA_LEADER_NOT_AVAILABLE);
+    }
+    return rc;
+}
+
+/* Where a topic bears a name and an id, a broker goes by the id, and the gate has decided by the
+ * name: the id goes. */
+static int names_alone(struct msg *m, struct node *topics)
+{
+    int rc = OK;
+
+    ARRAY_EACH (t, topics) {
+        if (has_text(node_get(t, F_NAME)) && rc == OK)
+            rc = node_set_uuid(m, t, F_TOPIC_ID, no_id);
     }
     return rc;
 }
@@ -201,7 +231,10 @@ static int decide_metadata(struct exchange *ex)
     struct msg *m = &ex->request;
     struct node *topics = node_get(m->root, F_TOPICS);
     bool all = !topics || topics->null || (ex->head.version == 0 && topics->count == 0);
-    int rc = all ? name_granted(ex, NULL) : filter_topics(ex, topics, NULL);
+    int rc = all ? OK : names_alone(m, topics);
+
+    if (rc == OK)
+        rc = all ? name_granted(ex, NULL) : filter_topics(ex, topics, NULL);
 
     ex->wants_ops_topic = node_num(m->root, F_INCLUDE_TOPIC_AUTHORIZED_OPERATIONS, 0) != 0;
     ex->wants_ops_cluster = node_num(m->root, F_INCLUDE_CLUSTER_AUTHORIZED_OPERATIONS, 0) != 0;
@@ -219,6 +252,26 @@ static int decide_metadata(struct exchange *ex)
     return rc;
 }
 
+/* Takes out the names before the cursor's, which a broker neither describes nor denies. Whether the
+ * cursor's own is there. */
+static bool start_at(struct node *topics, const struct node *at)
+{
+    struct node *prev = NULL, *next;
+    bool found = false;
+
+    for (struct node *t = topics->child; t; t = next) {
+        const struct node *name = node_get(t, F_NAME);
+        int order = compare_text(name->u.str.p, name->u.str.len, at->u.str.p, at->u.str.len);
+        next = t->next;
+        found = found || order == 0;
+        if (order < 0)
+            array_take(topics, prev, t);
+        else
+            prev = t;
+    }
+    return found;
+}
+
 /* A cursor is a place in the sorted names; one at a topic that isn't granted only tells where to
  * go on. */
 static int decide_describe_topics(struct exchange *ex)
@@ -227,8 +280,12 @@ static int decide_describe_topics(struct exchange *ex)
     struct node *topics = node_get(m->root, F_TOPICS);
     struct node *cursor = node_get(m->root, F_CURSOR);
     const struct node *at = cursor && !cursor->null ? node_get(cursor, F_TOPIC_NAME) : NULL;
-    int rc = !topics || topics->count == 0 ? name_granted(ex, at) : filter_topics(ex, topics, NULL);
+    bool all = topics->count == 0;
+    int rc;
 
+    if (at && ((!all && !start_at(topics, at)) || node_num(cursor, F_PARTITION_INDEX, 0) < 0))
+        return deny(ex, KAFKA_INVALID_REQUEST);
+    rc = all ? name_granted(ex, at) : filter_topics(ex, topics, NULL);
     ex->wants_ops_topic = true;
     if (rc == OK && at && !policy_topic(ex, at->u.str.p, at->u.str.len, ex->rule->topic_ops))
         rc = node_set_null(m, m->root, F_CURSOR);
@@ -345,7 +402,8 @@ static int decide_configs(struct exchange *ex)
 
 /* --- transactions */
 
-/* All or nothing: when one topic is denied, none is added, and the others answer 55. */
+/* All or nothing: when one topic is denied, none is added. The others answer 3 where they are not
+ * there, else 55. */
 static int decide_add_partitions(struct exchange *ex)
 {
     struct node *topics = node_get(ex->request.root, ex->rule->topics);
@@ -354,9 +412,16 @@ static int decide_add_partitions(struct exchange *ex)
     if (rc != OK || ex->nrefused == 0)
         return rc;
     ARRAY_EACH (t, topics) {
-        rc = exchange_refuse(ex, t, NULL, NULL, KAFKA_OPERATION_NOT_ATTEMPTED);
-        if (rc != OK)
-            return rc;
+        const struct topic_info *info = route_topic(ex, t);
+        ARRAY_EACH (p, node_get(t, ex->rule->partitions)) {
+            int error = KAFKA_NONE;
+            (void)route_leader(info, p, &error);
+            if (error != KAFKA_UNKNOWN_TOPIC_OR_PARTITION)
+                error = KAFKA_OPERATION_NOT_ATTEMPTED;
+            rc = exchange_refuse(ex, t, p, NULL, error);
+            if (rc != OK)
+                return rc;
+        }
     }
     return deny_rest(ex);
 }

@@ -9,7 +9,7 @@
 
 #define REGEX_PATTERN_MAX    1024
 #define REGEX_NESTING_MAX    32
-#define REGEX_MATCH_MAX      100000
+#define REGEX_MATCH_MAX      10000 /* for each name, and there may be some thousands */
 #define REGEX_DEPTH_MAX      256
 #define REGEX_HEAP_KIB       256
 
@@ -22,21 +22,12 @@ struct regex {
     int rc;
 };
 
-static bool has_name(const struct node *names, const char *name)
-{
-    ARRAY_EACH (n, names) {
-        if (node_str_is(n, name))
-            return true;
-    }
-    return false;
-}
-
 static bool match_name(void *arg, const char *name)
 {
     struct regex *r = arg;
     int found = pcre2_match(r->code, (PCRE2_SPTR)name, strlen(name), 0, 0, r->data, r->limits);
 
-    if (found >= 0 && !has_name(r->names, name))
+    if (found >= 0) /* a name that is there already is a set's element to a broker */
         r->rc = array_add_str(r->m, r->names, (const uint8_t *)name, strlen(name));
     else if (found < 0 && found != PCRE2_ERROR_NOMATCH)
         r->rc = ERR_MALFORMED; /* too costly, or not matchable */

@@ -33,10 +33,10 @@ static bool topic_visible(const struct exchange *ex, const struct node *st)
     const void *name = policy_topic_name(ex, st, &n);
 
     /* An id that the map no longer has was asked for by the client and says nothing; only an
-     * assignment (68) brings ids that were not asked for. */
+     * assignment (68) and all positions of a group (9) bring ids that were not asked for. */
     if (!name)
-        return ex->head.api != 68 && !has_name(st);
-    return policy_topic(ex, name, n, OP_READ | OP_WRITE | OP_DESCRIBE_CONFIGS);
+        return ex->head.api != 68 && ex->head.api != 9 && !has_name(st);
+    return policy_topic(ex, name, n, ex->rule->topic_ops);
 }
 
 static bool group_visible(const struct exchange *ex, const struct node *group)
@@ -192,7 +192,12 @@ static int rewrite_field(struct exchange *ex, struct node *st, struct node *f)
         if (f->field->array && !f->element)
             return hide_nodes(ex, f);
         /* Any preferred replica but -1 would be acted upon (KIP-392). */
-        f->u.num = f->field->id == F_PREFERRED_READ_REPLICA ? -1 : virtual_node(c, f->u.num);
+        if (f->field->id == F_PREFERRED_READ_REPLICA)
+            f->u.num = -1;
+        else if (f->field->id == F_CONTROLLER_ID)
+            f->u.num = c->node_id; /* also in answers of our own, where no broker was asked */
+        else
+            f->u.num = virtual_node(c, f->u.num);
         return OK;
     case ROLE_HOST:
         /* Other members' hosts are, to a broker, the gate's own inner address. */
@@ -231,16 +236,21 @@ static int rewrite_field(struct exchange *ex, struct node *st, struct node *f)
     return OK;
 }
 
-/* Lists of brokers are replaced as a whole, before the pass by roles. */
+/* Lists of brokers are replaced as a whole, before the pass by roles. The virtual broker is the
+ * controller as well, also of an answer that the gate has made up. */
 static int hide_lists(struct exchange *ex)
 {
     struct node *brokers = node_get(ex->reply.root, F_BROKERS);
+    int rc;
 
     node_unset(ex->reply.root, F_NODE_ENDPOINTS);
     if (!brokers)
         return OK;
     array_clear(brokers);
-    return virtual_add_broker(&ex->reply, brokers, config_of(ex));
+    rc = virtual_add_broker(&ex->reply, brokers, config_of(ex));
+    if (rc == OK)
+        rc = node_set_num(&ex->reply, ex->reply.root, F_CONTROLLER_ID, config_of(ex)->node_id);
+    return rc;
 }
 
 static bool names_foreign(const struct exchange *ex, const struct node *array, enum field_name name)
@@ -253,14 +263,15 @@ static bool names_foreign(const struct exchange *ex, const struct node *array, e
     return false;
 }
 
-/* ConsumerGroupDescribe: a group that describes a foreign topic anywhere is answered with 29. */
+/* ConsumerGroupDescribe: a group that describes a foreign topic anywhere is answered with 29. Before
+ * the pass by roles, which would take the foreign topics out of the assignments. */
 static int hide_described(struct exchange *ex)
 {
     struct msg *m = &ex->reply;
 
     ARRAY_EACH (g, node_get(m->root, F_GROUPS)) {
         bool foreign = false;
-        int rc = OK;
+        int rc;
         ARRAY_EACH (member, node_get(g, F_MEMBERS)) {
             const struct node *a = node_get(member, F_ASSIGNMENT);
             const struct node *t = node_get(member, F_TARGET_ASSIGNMENT);
@@ -272,11 +283,22 @@ static int hide_described(struct exchange *ex)
         if (!foreign)
             continue;
         rc = node_set_num(m, g, F_ERROR_CODE, KAFKA_TOPIC_AUTHORIZATION_FAILED);
-        if (rc == OK)
-            rc = node_set_text(m, g, F_ERROR_MESSAGE, DESCRIBED_FOREIGN_TOPIC);
         if (rc != OK)
             return rc;
         array_clear(node_get(g, F_MEMBERS));
+    }
+    return OK;
+}
+
+/* After that pass, which gives each error its usual text. */
+static int explain_described(struct exchange *ex)
+{
+    ARRAY_EACH (g, node_get(ex->reply.root, F_GROUPS)) {
+        int rc = OK;
+        if (node_num(g, F_ERROR_CODE, KAFKA_NONE) == KAFKA_TOPIC_AUTHORIZATION_FAILED)
+            rc = node_set_text(&ex->reply, g, F_ERROR_MESSAGE, DESCRIBED_FOREIGN_TOPIC);
+        if (rc != OK)
+            return rc;
     }
     return OK;
 }
@@ -333,7 +355,11 @@ int rewrite_reply(struct exchange *ex)
         rc = hide_described(ex);
     if (rc == OK)
         rc = hide_lists(ex);
-    return rc == OK ? each_field(ex, rewrite_one) : rc;
+    if (rc == OK)
+        rc = each_field(ex, rewrite_one);
+    if (rc == OK && ex->head.api == 69)
+        rc = explain_described(ex);
+    return rc;
 }
 
 static int find_unknown_id(struct exchange *ex, struct node *st, struct node *f)

@@ -7,8 +7,6 @@
 
 #define MAP_TIMEOUT_US         (5u * 1000000u)
 #define COORDINATOR_TIMEOUT_US (10u * 1000000u)
-/* Look-ups for one request: each of its groups once, and a few for leaders. */
-#define ROUTE_TRIES_MAX 4096
 
 static void out_of_memory(struct exchange *ex)
 {
@@ -51,6 +49,10 @@ static void route_all(struct exchange *ex)
     int32_t ids[CLUSTER_BROKERS_MAX];
     unsigned n = cluster_brokers(ex->s->gate->cluster, ids, CLUSTER_BROKERS_MAX);
 
+    if (n == 0) {
+        exchange_fail(ex, KAFKA_COORDINATOR_NOT_AVAILABLE);
+        return;
+    }
     ex->pending++; /* held while sending, so that an early failure does not finish it */
     for (unsigned i = 0; i < n; i++) {
         struct part *p = exchange_part(ex, ids[i]);
@@ -67,31 +69,39 @@ static void route_all(struct exchange *ex)
 
 /* --- coordinators */
 
+static void route_groups(struct exchange *ex, struct node *items);
+
 static void on_coordinator(void *arg, int result)
 {
     struct exchange *ex = arg;
     struct node *items = ex->rule->items ? node_get(ex->request.root, ex->rule->items) : NULL;
     struct node *prev = NULL;
     int error = result > 0 ? result : KAFKA_COORDINATOR_NOT_AVAILABLE;
+    const struct node *at = ex->cursor;
 
     ex->waiting = false;
-    if (result == OK) {
-        route_start(ex);
+    if (!items) {
+        if (result == OK)
+            route_start(ex);
+        else
+            exchange_fail(ex, error);
         return;
     }
-    if (!items) {
-        exchange_fail(ex, error);
+    if (result == OK) {
+        ex->cursor = at->next; /* known, or gone again: then its part fails retriably */
+        route_groups(ex, items);
         return;
     }
     ARRAY_EACH (e, items) {
-        if (e == ex->cursor) {
+        if (e == at) {
+            ex->cursor = e->next;
             array_take(items, prev, e);
             if (exchange_refuse(ex, e, NULL, NULL, error) != OK)
                 out_of_memory(ex);
             else if (items->count == 0)
                 exchange_finish_refused(ex);
             else
-                route_start(ex);
+                route_groups(ex, items);
             return;
         }
         prev = e;
@@ -103,13 +113,15 @@ static int32_t coordinator(struct exchange *ex, int kind, const struct node *key
 {
     struct cluster *c = ex->s->gate->cluster;
     int32_t id = cluster_coordinator(c, kind, key->u.str.p, key->u.str.len);
+    uint64_t now = loop_now_us(ex->s->gate->loop), end = ex->started_us + COORDINATOR_TIMEOUT_US;
 
-    if (id >= 0 && cluster_has_broker(c, id))
+    if (id >= 0)
         return id;
+    /* The time is the whole request's, however many groups it has. */
     ex->waiting = true;
     cluster_wait_init(&ex->wait, on_coordinator, ex);
     cluster_find_coordinator(c, kind, key->u.str.p, key->u.str.len, &ex->wait,
-                             COORDINATOR_TIMEOUT_US);
+                             end > now ? end - now : 0);
     return -1;
 }
 
@@ -143,24 +155,58 @@ static void send_parts(struct exchange *ex)
     sent_all(ex);
 }
 
+/* Whether all of the items' coordinators are known; otherwise a look-up has been started, for the
+ * item at ex->cursor. */
+static bool find_coordinators(struct exchange *ex)
+{
+    for (; ex->cursor; ex->cursor = ex->cursor->next)
+        if (coordinator(ex, COORDINATOR_GROUP, group_of(ex->cursor)) < 0)
+            return false;
+    return true;
+}
+
+/* The time is over: those whose coordinators are not known are answered so. */
+static int refuse_unfound(struct exchange *ex, struct node *items)
+{
+    struct node *prev = NULL, *next;
+    int rc = OK;
+
+    for (struct node *e = items->child; e && rc == OK; e = next) {
+        const struct node *id = group_of(e);
+        next = e->next;
+        if (cluster_coordinator(ex->s->gate->cluster, COORDINATOR_GROUP, id->u.str.p,
+                                id->u.str.len) >= 0) {
+            prev = e;
+            continue;
+        }
+        array_take(items, prev, e);
+        rc = exchange_refuse(ex, e, NULL, NULL, KAFKA_COORDINATOR_NOT_AVAILABLE);
+    }
+    return rc;
+}
+
 static void route_groups(struct exchange *ex, struct node *items)
 {
     struct cluster *c = ex->s->gate->cluster;
     int32_t first = -1;
     bool several = false;
 
+    if (loop_now_us(ex->s->gate->loop) < ex->started_us + COORDINATOR_TIMEOUT_US) {
+        if (!find_coordinators(ex))
+            return;
+    } else if (refuse_unfound(ex, items) != OK) {
+        out_of_memory(ex);
+        return;
+    } else if (items->count == 0) {
+        exchange_finish_refused(ex);
+        return;
+    }
     ARRAY_EACH (e, items) {
-        int32_t id;
-        ex->cursor = e;
-        if (ex->tries++ > ROUTE_TRIES_MAX) {
-            exchange_fail(ex, KAFKA_COORDINATOR_NOT_AVAILABLE);
-            return;
-        }
-        id = coordinator(ex, COORDINATOR_GROUP, group_of(e));
-        if (id < 0)
-            return;
-        several = several || (first >= 0 && first != id);
-        first = id;
+        const struct node *id = group_of(e);
+        int32_t broker =
+            cluster_coordinator(c, COORDINATOR_GROUP, id->u.str.p, id->u.str.len);
+        several = several || (e != items->child && broker != first);
+        first = broker;
     }
     if (!several) {
         send_whole(ex, first >= 0 ? first : cluster_any_broker(c, -1));
@@ -188,6 +234,7 @@ static void route_group(struct exchange *ex)
     int32_t id;
 
     if (items) {
+        ex->cursor = items->child;
         route_groups(ex, items);
         return;
     }

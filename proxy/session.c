@@ -97,7 +97,8 @@ static void on_deadline(void *arg)
     case SESSION_READY:
     case SESSION_REAUTH:
         if (s->in_frame) {
-            session_close(s, "a request stopped arriving", false);
+            session_close(s, s->starved ? "no room for a large request"
+                                        : "a request stopped arriving", false);
         } else if (s->head) {
             arm_deadline(s); /* it waits for us, not we for it */
         } else {
@@ -112,11 +113,19 @@ static void on_deadline(void *arg)
     }
 }
 
+/* A token that has ended comes back as another one; a grant does not, and is tidied up behind. */
+void session_expire(struct session *s)
+{
+    int64_t now = loop_wall_s(s->gate->loop);
+
+    for (unsigned i = 0; i < s->grants.count; i++)
+        s->tidy |= s->grants.at[i]->expires != 0 && s->grants.at[i]->expires <= now;
+    session_drain(s, s->tidy ? "grant expired" : "token expired");
+}
+
 static void on_expiry(void *arg)
 {
-    struct session *s = arg;
-
-    session_drain(s, "token expired");
+    session_expire(arg);
 }
 
 static void on_pace(void *arg)
@@ -205,6 +214,7 @@ static void session_free(struct session *s)
     fetch_release(s);
     memberships_release(&s->memberships);
     reap_exchanges(s);
+    loop_cancel(&s->later);
     loop_timer_free(s->deadline);
     loop_timer_free(s->expiry);
     loop_timer_free(s->pace);
@@ -224,9 +234,10 @@ static void summarize_denials(struct session *s, struct denial_memo *m)
     e.resource = m->resource;
     e.error = m->error;
     e.count = m->count;
-    e.reason = "repeated";
+    e.reason = m->mixed ? "repeated, for other resources as well" : "repeated";
     audit_put(s->gate->ring, &e);
     m->count = 0;
+    m->mixed = false;
 }
 
 static void audit_close_event(struct session *s)
@@ -262,6 +273,7 @@ void session_close(struct session *s, const char *cause, bool hard)
         s->head = ex->next;
         if (ex->waiting)
             cluster_wait_cancel(&ex->wait);
+        exchange_unhold(ex);
         ex->next = s->dead;
         s->dead = ex;
     }
@@ -285,6 +297,8 @@ void session_close(struct session *s, const char *cause, bool hard)
     gate_count(g, sessions_closed, 1);
     gate_count(g, sessions, -1);
     worker_session_ended(g->worker, &s->peer_addr);
+    if (s->tidy)
+        cleanup_start(g, s);
     loop_post(g->loop, &s->later);
 }
 
@@ -330,7 +344,8 @@ static void finish_drain(struct session *s)
         transport_finish(&s->t);
 }
 
-void session_flush(struct session *s)
+/* Hands over what is finished at the queue's head. Whether anything was. */
+static bool hand_over(struct session *s)
 {
     struct exchange *ex;
     bool any = false;
@@ -347,22 +362,34 @@ void session_flush(struct session *s)
         }
         if (s->t.out.len >= SESSION_OUT_HIGH_BYTES)
             break;
+        exchange_unhold(ex);
         if (ex->state == EXCHANGE_DONE && buf_move(&s->t.out, &ex->out) != OK) {
             session_close(s, "out of memory", false);
-            return;
+            break;
         }
         any = true;
         s->head = ex->next;
         if (!s->head)
             s->tail = NULL;
         s->in_flight--;
-        s->held_bytes -= ex->held_bytes;
         ex->next = s->dead;
         s->dead = ex;
-        if (s->head && s->head->rule && s->head->rule->route == ROUTE_FETCH &&
-            s->head->state == EXCHANGE_WORKING)
+        if (s->head && s->head->rule->route == ROUTE_FETCH && s->head->state == EXCHANGE_WORKING)
             fetch_at_head(s->head);
     }
+    return any;
+}
+
+void session_flush(struct session *s)
+{
+    bool any;
+
+    /* What finishes while the head is handed over is seen by the loop that does so. */
+    if (s->flushing)
+        return;
+    s->flushing = true;
+    any = hand_over(s);
+    s->flushing = false;
     if (s->state == SESSION_CLOSED)
         return;
     if (any) {
@@ -383,6 +410,9 @@ void session_tick(struct session *s)
         session_close(s, "the client stopped reading", true);
         return;
     }
+    /* Nothing else wakes one that stopped reading because of what other sessions hold. */
+    if (s->starved)
+        session_later(s);
     /* About every ten seconds, at another tick for each session. */
     if ((s->gate->ticks + s->number) % (10000 / GATE_TICK_MS) == 0)
         for (unsigned i = 0; i < DENIAL_MEMOS; i++)
@@ -402,20 +432,23 @@ static uint32_t hash_bytes(const void *p, size_t n)
 }
 
 /* Clients may ask the same thing thousands of times a second when they are denied. The first eight
- * denials of a second are answered at once, later ones ever later, up to denial_pace_ms. */
+ * denied requests of a second are answered at once, later ones ever later, up to denial_pace_ms. */
 static void pace_denial(struct session *s, struct exchange *ex)
 {
     uint64_t now = loop_now_us(s->gate->loop);
     uint64_t seconds = (now - s->recent_us) / 1000000;
     unsigned excess, delay_ms;
 
+    if (ex->denied)
+        return;
+    ex->denied = true;
     if (seconds > 0) {
         s->recent_denials = seconds > 16 ? 0 : s->recent_denials >> seconds;
         s->recent_us = now;
     }
     if (s->recent_denials < 1024)
         s->recent_denials++;
-    if (s->recent_denials <= 8 || ex->not_before_us)
+    if (s->recent_denials <= 8)
         return;
     excess = s->recent_denials - 8;
     delay_ms = excess < 10 ? 5u << excess : s->gate->config->limits.denial_pace_ms;
@@ -425,40 +458,66 @@ static void pace_denial(struct session *s, struct exchange *ex)
     ex->throttle_ms = (int)delay_ms;
 }
 
+/* The memo that counts this denial; *known: it tells of that resource, or of all others once the
+ * second's lines are used up. Otherwise it is to be filled anew. */
+static struct denial_memo *find_memo(struct session *s, int16_t api, int error, uint32_t hash,
+                                     bool *known)
+{
+    uint64_t now = loop_now_us(s->gate->loop);
+    struct denial_memo *like = NULL, *oldest = &s->memos[0];
+
+    *known = true;
+    for (unsigned i = 0; i < DENIAL_MEMOS; i++) {
+        struct denial_memo *m = &s->memos[i];
+        if (m->error == error && m->api == api && error != 0) {
+            if (m->hash == hash)
+                return m;
+            like = m;
+        }
+        if (m->error == 0 || (oldest->error != 0 && m->count < oldest->count))
+            oldest = m;
+    }
+    if (now - s->lines_us >= 1000000) {
+        s->lines_us = now;
+        s->denial_lines = 0;
+    }
+    if (like && s->denial_lines >= DENIAL_LINES_PER_S) {
+        like->mixed = true;
+        return like;
+    }
+    s->denial_lines++;
+    *known = false;
+    return oldest;
+}
+
 void session_denied(struct session *s, struct exchange *ex, const char *resource_type,
                     const void *resource, size_t n, int error)
 {
-    uint32_t hash = hash_bytes(resource, n);
-    struct denial_memo *m = NULL, *oldest = &s->memos[0];
     struct audit_event e = {.kind = AUDIT_DENIAL, .api = schema_api_name(ex->head.api)};
+    uint32_t hash = hash_bytes(resource, n);
+    struct denial_memo *m;
+    bool known;
 
     s->denials++;
     gate_count(s->gate, denials, 1);
     pace_denial(s, ex);
-    for (unsigned i = 0; i < DENIAL_MEMOS; i++) {
-        struct denial_memo *c = &s->memos[i];
-        if (c->error == error && c->api == ex->head.api && c->hash == hash && c->error != 0)
-            m = c;
-        if (c->error == 0 || (oldest->error != 0 && c->count < oldest->count))
-            oldest = c;
-    }
-    if (m) {
+    m = find_memo(s, ex->head.api, error, hash, &known);
+    if (known) {
         m->count++;
         return;
     }
-    summarize_denials(s, oldest);
-    oldest->api = ex->head.api;
-    oldest->error = (int16_t)error;
-    oldest->hash = hash;
-    oldest->count = 0;
-    oldest->resource_type = resource_type;
-    n = n < sizeof(oldest->resource) - 1 ? n : sizeof(oldest->resource) - 1;
-    memcpy(oldest->resource, resource, n);
-    oldest->resource[n] = '\0';
+    summarize_denials(s, m);
+    *m = (struct denial_memo){.api = ex->head.api,
+                              .error = (int16_t)error,
+                              .hash = hash,
+                              .resource_type = resource_type};
+    /* A name as short as this one is told whole; n may be 0, and then nothing of it is looked at. */
+    if (n > 0)
+        memcpy(m->resource, resource, n < sizeof(m->resource) - 1 ? n : sizeof(m->resource) - 1);
     session_audit(s, &e);
     e.api_version = ex->head.version;
     e.resource_type = resource_type;
-    e.resource = resource;
+    e.resource = n > 0 ? resource : "";
     e.resource_len = n;
     e.error = error;
     audit_put(s->gate->ring, &e);
@@ -478,8 +537,7 @@ static bool may_read(const struct session *s)
         return s->in_flight == 0;
     case SESSION_REAUTH:
     case SESSION_READY:
-        return s->in_flight < l->in_flight && s->held_bytes < l->session_buffer_bytes &&
-               buf_thread_bytes() < l->worker_buffer_bytes;
+        return s->in_flight < l->in_flight && s->held_bytes < l->session_buffer_bytes;
     case SESSION_TLS:
     case SESSION_DRAINING:
     case SESSION_CLOSED:
@@ -488,12 +546,28 @@ static bool may_read(const struct session *s)
     return false;
 }
 
+/* Whether the worker holds too much for another large request to arrive; small ones go on, so that
+ * nobody's heartbeats stop because of others' records, up to a quarter more. */
+static bool worker_full(const struct session *s, bool large)
+{
+    const struct gate *g = s->gate;
+    size_t limit = g->config->limits.worker_buffer_bytes;
+
+    return buf_thread_bytes() + g->arena_bytes >= (large ? limit : limit + limit / 4);
+}
+
+/* Before that, the deadline is authentication's own, which nothing moves. */
+static bool authenticated(const struct session *s)
+{
+    return s->state == SESSION_READY || s->state == SESSION_REAUTH;
+}
+
 /* The longest frame that may arrive now. */
 static size_t frame_limit(const struct session *s)
 {
     const struct limits *l = &s->gate->config->limits;
 
-    if (s->state != SESSION_READY && s->state != SESSION_REAUTH)
+    if (!authenticated(s))
         return l->frame_preauth_bytes;
     return l->frame_produce_bytes > l->frame_bytes ? l->frame_produce_bytes : l->frame_bytes;
 }
@@ -504,7 +578,7 @@ static int check_length(struct session *s, uint32_t len)
     const struct limits *l = &s->gate->config->limits;
     uint8_t key[2];
 
-    if (len <= l->frame_bytes || frame_limit(s) == l->frame_preauth_bytes)
+    if (len <= l->frame_bytes || !authenticated(s))
         return OK;
     if (s->t.in.len < 6)
         return ERR_AGAIN;
@@ -514,16 +588,14 @@ static int check_length(struct session *s, uint32_t len)
 
 static void frame_progress(struct session *s, uint32_t have)
 {
-    if (!s->in_frame) {
-        s->in_frame = true;
-        s->frame_seen = have;
-        if (s->state == SESSION_READY)
-            arm_deadline(s);
-    } else if (have - s->frame_seen >= SESSION_PROGRESS_BYTES) {
-        s->frame_seen = have;
-        if (s->state == SESSION_READY)
-            arm_deadline(s);
-    }
+    bool begins = !s->in_frame;
+
+    if (!begins && have - s->frame_seen < SESSION_PROGRESS_BYTES)
+        return;
+    s->in_frame = true;
+    s->frame_seen = have;
+    if (authenticated(s))
+        arm_deadline(s);
 }
 
 /* Whether the version may be used: our table, our schema, and (for what goes upstream) all
@@ -615,6 +687,7 @@ static int read_frame(struct session *s)
     }
     if (rc == OK && s->t.in.len < (size_t)len + 4) {
         size_t need = (size_t)len + 4;
+        s->starved = authenticated(s) && worker_full(s, need > SESSION_IN_BYTES);
         s->t.in.limit_bytes = need > SESSION_IN_BYTES ? need : SESSION_IN_BYTES;
         rc = ERR_AGAIN;
     }
@@ -628,7 +701,7 @@ static int read_frame(struct session *s)
     s->last_request_us = loop_now_us(s->gate->loop);
     s->requests++;
     gate_count(s->gate, requests, 1);
-    if (s->state == SESSION_READY)
+    if (authenticated(s))
         arm_deadline(s);
     buf_init(&frame, len);
     buf_drain(&s->t.in, 4);
@@ -646,11 +719,12 @@ static void session_read(struct session *s)
     if (s->reading)
         return;
     s->reading = true;
+    s->starved = false;
     while (may_read(s) && read_frame(s) == OK)
         ;
     s->reading = false;
     if (s->state != SESSION_CLOSED)
-        transport_pause(&s->t, !may_read(s));
+        transport_pause(&s->t, s->starved || !may_read(s));
 }
 
 static void on_later(void *arg)
@@ -676,14 +750,11 @@ static void on_ready(void *arg)
 {
     struct session *s = arg;
     struct audit_event e = {.kind = AUDIT_CONNECT};
-    unsigned tls_ms = s->gate->config->limits.tls_timeout_ms;
-    unsigned auth_ms = s->gate->config->limits.auth_timeout_ms;
 
-    (void)tls_ms;
     if (transport_peer_thumbprint(&s->t, s->tls_thumbprint) != OK)
         s->tls_thumbprint[0] = '\0';
     s->state = SESSION_PREAUTH;
-    arm_ms(s->deadline, auth_ms);
+    arm_ms(s->deadline, s->gate->config->limits.auth_timeout_ms);
     session_audit(s, &e);
     e.tls_protocol = transport_protocol(&s->t);
     e.tls_cipher = transport_cipher(&s->t);

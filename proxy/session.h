@@ -52,10 +52,14 @@ struct denial_memo {
     int16_t error;
     uint32_t hash; /* of the resource */
     uint32_t count;
+    bool mixed; /* the count is of other resources as well */
     char resource[64];
     const char *resource_type;
 };
 #define DENIAL_MEMOS 8
+/* One request may be denied a hundred thousand times, and each line of the audit trail costs: so
+ * many resources a second are told one by one, the rest in the summaries. */
+#define DENIAL_LINES_PER_S 16
 
 struct session {
     struct gate *gate;
@@ -78,9 +82,12 @@ struct session {
     bool topics_known;      /* the map has told of all of them */
     bool versions_answered; /* ApiVersions before authentication: one success */
     bool in_frame;          /* a frame has begun to arrive */
-    bool reading;           /* guard against re-entry */
+    bool reading, flushing; /* guards against re-entry */
+    bool starved;           /* it does not read because the worker holds too much */
+    bool tidy;              /* a grant has ended: to be tidied up behind when it closes */
     uint32_t frame_seen;    /* bytes of it that had arrived when the deadline was last moved */
     uint64_t authenticated_us;
+    int64_t expires_s; /* wall clock: when token, grants or limits.session_max_s end it */
     uint64_t out_seen, out_since_us; /* progress of a slow reader */
 
     struct exchange *head, *tail; /* in request order */
@@ -92,8 +99,10 @@ struct session {
     struct membership *memberships; /* groups and transactions that it joined */
 
     struct denial_memo memos[DENIAL_MEMOS];
-    unsigned recent_denials; /* for pacing; halved every second */
+    unsigned recent_denials; /* requests, for pacing; halved every second */
     uint64_t recent_us;
+    unsigned denial_lines; /* audited in the second that began at lines_us */
+    uint64_t lines_us;
 
     char software_name[64], software_version[64];
     char client_id[256];
@@ -109,6 +118,8 @@ struct session *session_new(struct gate *g, int fd, const struct sockaddr_storag
 void session_close(struct session *s, const char *cause, bool hard);
 /* No new requests; those sent may finish for limits.drain_timeout_ms, then FIN. */
 void session_drain(struct session *s, const char *cause);
+/* Token or grants have ended. */
+void session_expire(struct session *s);
 /* Sends every finished answer at the head of the queue. */
 void session_flush(struct session *s);
 /* At the end of this turn: reads on if it may, and frees what is finished. */
