@@ -35,6 +35,7 @@ class Door:
         self.token_file = self.directory / f"token-{uuid.uuid4().hex[:8]}"
         self._token = token
         self._count = 0
+        self.renew_at_half = False
         self.new_token()
 
     def new_token(self, token=None):
@@ -65,7 +66,10 @@ class Door:
 
     def _oauth(self, _):
         token = self.token()
-        return token, expiry(token)
+        end = expiry(token)
+        if self.renew_at_half:  # librdkafka renews at 80 % of what it is told
+            end = time.time() + (end - time.time()) * 0.6
+        return token, end
 
     def properties(self, **more):
         """A Java properties file."""
@@ -412,7 +416,7 @@ class Follower:
         if protocol == "consumer":
             settings["group.protocol"] = "consumer"
         else:
-            settings |= {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+            settings |= {"session.timeout.ms": 6000, "heartbeat.interval.ms": 300}
         file = door.properties(**settings | more)
         self.process = Process(parts.java("Reader", file, topic, 0, 0, *flags, libs=libs,
                                           heap_mib=192), door.file(".out"),

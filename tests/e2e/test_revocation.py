@@ -109,8 +109,10 @@ def test_real_consumers_are_cut_and_stay_out(gate, grant, doors, cluster):
     door = doors(gate, subject(grant))
     group = f"{grant['group_prefix']}-java"
     follower = clients.Follower(door, BIG, group, flags=("commit", "quiet"))
+    told = []
     consumer = confluent_kafka.Consumer(door.librdkafka(**{
-        "group.id": f"{grant['group_prefix']}-c", "auto.offset.reset": "earliest"}))
+        "group.id": f"{grant['group_prefix']}-c", "auto.offset.reset": "earliest"})
+        | {"error_cb": lambda error: told.append(error.code())})
     try:
         consumer.subscribe([BIG])
         clients.poll(consumer, 10)
@@ -120,12 +122,8 @@ def test_real_consumers_are_cut_and_stay_out(gate, grant, doors, cluster):
         assert follower.lines("error")[0][0] == "SaslAuthenticationException"
 
         def refused():
-            for message in consumer.consume(500, 0.2):
-                if message.error() and message.error().code() in (
-                        confluent_kafka.KafkaError._AUTHENTICATION,
-                        confluent_kafka.KafkaError._ALL_BROKERS_DOWN):
-                    return True
-            return False
+            consumer.consume(500, 0.2)
+            return confluent_kafka.KafkaError._AUTHENTICATION in told
         wait_for(refused, 30, "librdkafka is told")
 
         def left():
@@ -154,7 +152,7 @@ def test_the_middle_of_a_frame_is_cut(gate, grant):
             BIG, {p: 0 for p in range(6)}, 100, partition_bytes=4 << 20))
         first = connection.receive_exactly(1000)
         length = int.from_bytes(first[:4], "big")
-        assert length > 10_000_000
+        assert length > 5_000_000
         time.sleep(0.3)
         gate.revoke(transfer=grant["id"])
         before = connection.bytes_received()

@@ -76,71 +76,104 @@ def assert_ticks(values, counts):
         assert seen.get(partition) == list(range(count)), f"partition {partition}"
 
 
-def connections(gate, findings):
-    """How many connections clients have opened so far; unknown without a gate."""
-    return findings.connections[gate.advertised_port] if gate else 0
+TTL_S, STREAM_S = 12, 20
+
+
+class Streaming:
+    """One client with short tokens, reading a topic of its own while it is written to."""
+
+    def __init__(self, name, gate, doors, cluster):
+        self.name, self.subject, self.topic = name, f"again-{name}", f"{TOPIC}-{name}"
+        cluster.create_topic(self.topic, 6)
+        if gate is not None:
+            gate.put_grant(gates.grant(f"ticks-{name}", self.subject, [self.topic], "bob"))
+        # Tokens are renewed at half their life: a re-authentication always has a good one.
+        self.door = doors(gate, self.subject, ttl_s=TTL_S)
+        self.door.renew_at_half = True
+        self.group = clients.new_group()
+        self.values, self.rebalances, self.problem = [], 0, None
+        self.follower = None
+
+    def reading(self):
+        return self.problem or self.values or (self.follower and self.follower.records())
+
+    def run(self, stop, counts):
+        try:
+            if self.name == "confluent":
+                self._confluent(stop, counts)
+            else:
+                self._java(stop, counts)
+        except BaseException as problem:  # shown by the case
+            self.problem = problem
+
+    def _java(self, stop, counts):
+        follower = self.follower = clients.Follower(
+            self.door, self.topic, self.group, "consumer" if "848" in self.name else "classic",
+            clients.parts.KAFKA39 if "3.9" in self.name else clients.parts.KAFKA, **{
+                "sasl.login.refresh.window.factor": 0.5,
+                "sasl.login.refresh.window.jitter": 0.0})
+        try:
+            stop.wait()
+            wait_for(lambda: len(follower.records()) >= sum(counts.values()), 30, "all records")
+            assert not follower.lines("error") and not follower.lines("uncommitted")
+            self.rebalances = len(follower.lines("assigned"))
+            self.values = [r.value for r in follower.records()]
+            assert follower.finish() == 0
+        finally:
+            if follower.process.running():
+                follower.kill()
+
+    def _confluent(self, stop, counts):
+        assigned = []
+        consumer = confluent_kafka.Consumer(self.door.librdkafka(**{
+            "group.id": self.group, "auto.offset.reset": "earliest"}))
+        try:
+            consumer.subscribe([self.topic], on_assign=lambda _, p: assigned.append(p))
+            end = None
+            while not stop.is_set() or len(self.values) < sum(counts.values()):
+                for message in consumer.consume(500, 0.2):
+                    assert not message.error(), message.error()
+                    self.values.append(message.value())
+                if stop.is_set():
+                    end = end or time.monotonic() + 30
+                    assert time.monotonic() < end, "not all records came"
+            self.rebalances = len(assigned)
+        finally:
+            consumer.close()
 
 
 @pytest.mark.direct
-@pytest.mark.parametrize("client", ["java-4.3", "java-kip848", "java-3.9", "confluent"])
-def test_reauthentication_in_mid_stream(client, gate, doors, cluster, findings):
-    """Tokens of four seconds, a stream of twelve: no rebalance, no new connection, no gap."""
-    topic = f"{TOPIC}-{client}"
-    cluster.create_topic(topic, 6)
-    if gate is not None:
-        gate.put_grant(gates.grant(f"ticks-{client}", f"bob-{client}", [topic], "bob"))
-    door = doors(gate, f"bob-{client}", ttl_s=4)
-    stop = threading.Event()
-    renewing = fresh_tokens(door, stop)
-    group = clients.new_group()
-    follower = None
-    try:
-        with ticking(cluster, topic) as counts:
-            if client == "confluent":
-                values, rebalances, opened = follow_confluent(door, topic, group, findings, gate)
-            else:
-                follower = clients.Follower(
-                    door, topic, group, "consumer" if "848" in client else "classic",
-                    clients.parts.KAFKA39 if "3.9" in client else clients.parts.KAFKA)
-                wait_for(follower.records, 30, "the first record")
-                before = connections(gate, findings)
-                time.sleep(12)
-                opened = connections(gate, findings) - before
-        if follower is not None:
-            total = sum(counts.values())
-            wait_for(lambda: len(follower.records()) >= total, 20, "all records")
-            assert not follower.lines("error") and not follower.lines("uncommitted")
-            rebalances = len(follower.lines("assigned"))
-            values = [r.value for r in follower.records()]
-            assert follower.finish() == 0
-        else:
-            values += drain(door, topic, group, sum(counts.values()) - len(values))
-    finally:
-        stop.set()
-        renewing.join()
-        if follower is not None and follower.process.running():
-            follower.kill()
-    assert_ticks(values, counts)
-    assert rebalances == 1
-    assert opened == 0, f"{opened} new connections"
-
-
-def follow_confluent(door, topic, group, findings, gate):
-    assigned = []
-    consumer = confluent_kafka.Consumer(door.librdkafka(**{
-        "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}))
-    consumer.subscribe([topic], on_assign=lambda _, partitions: assigned.append(partitions))
-    values = [r.value for r in clients.poll(consumer, 1, 30)]
-    before = connections(gate, findings)
-    end = time.monotonic() + 12
-    while time.monotonic() < end:
-        for message in consumer.consume(500, 0.2):
-            assert not message.error(), message.error()
-            values.append(message.value())
-    opened = connections(gate, findings) - before
-    consumer.commit(asynchronous=False)
-    consumer.close()
-    return values, len(assigned), opened
+def test_reauthentication_in_mid_stream(gate, doors, cluster, serial_parts):
+    """Short tokens, a longer stream, all clients that re-authenticate at once: no rebalance, no
+    gap, and no session that reached its token's end."""
+    streams = [Streaming(name, gate, doors, cluster)
+               for name in ("java-4.3", "java-4.3-kip848", "java-3.9", "confluent")]
+    renewing_stop, stop = threading.Event(), threading.Event()
+    renewing = [fresh_tokens(s.door, renewing_stop, 1) for s in streams]
+    with contextlib.ExitStack() as stack:
+        counts = [stack.enter_context(ticking(cluster, s.topic, 0.05)) for s in streams]
+        threads = [threading.Thread(target=s.run, args=(stop, c), daemon=True)
+                   for s, c in zip(streams, counts)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: all(s.reading() for s in streams), 60, "all clients read", 0.2)
+        time.sleep(STREAM_S)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    renewing_stop.set()
+    for thread in renewing:
+        thread.join()
+    for stream, count in zip(streams, counts):
+        assert stream.problem is None, f"{stream.name}: {stream.problem!r}"
+        assert_ticks(stream.values, count)
+        assert stream.rebalances == 1, stream.name
+        if gate is not None:
+            events = [str(event) for event in gate.audit() if stream.subject in str(event)]
+            again = [text for text in events if "'reauth'" in text]
+            assert len(again) >= 2, f"{stream.name}: {len(again)} re-authentications"
+            ended = [text for text in events if "expired" in text]
+            assert not ended, f"{stream.name}: {ended[0]}"
 
 
 def drain(door, topic, group, count):
