@@ -1,10 +1,10 @@
 # sluice: one way to do each thing. `make help` lists them.
 
-# Which build: release (default), asan, tsan, fuzz, clang. Each has a tree of its own.
+# Which build: release (default), asan, tsan, fuzz. Each has a tree of its own.
 VARIANT ?= release
 B       ?= build/$(VARIANT)
 ifeq ($(origin CC),default)
-CC      := $(if $(filter clang fuzz,$(VARIANT)),clang-14,gcc)
+CC      := $(if $(filter fuzz,$(VARIANT)),clang-14,gcc)
 endif
 PREFIX  ?= /usr/local
 
@@ -20,12 +20,10 @@ endif
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=3
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
                   -fno-omit-frame-pointer -DSLUICE_TEST=1
-# What the second compiler has to say; nothing runs it.
-CFLAGS_clang   := $(CFLAGS_release)
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -DSLUICE_TEST=1
 CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=all -fno-omit-frame-pointer -DSLUICE_TEST=1
-ifneq ($(filter-out release clang,$(VARIANT)),)
+ifneq ($(VARIANT),release)
 # -Wnull-dereference reports false positives in instrumented code.
 WARN := $(filter-out -Wnull-dereference,$(WARN))
 endif

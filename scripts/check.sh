@@ -40,7 +40,7 @@ stage() { # NAME FUNCTION
 build() {
     make -s -j"$jobs" all VARIANT=release &&
         make -s -j"$jobs" all demo-tools unit VARIANT=asan build/asan/conform &&
-        make -s -j"$jobs" all VARIANT=clang
+        make -s -j"$jobs" fuzz-targets VARIANT=fuzz # the second compiler
 }
 
 # Runs test programs of cmocka, as many at a time as there are cores, and adds up what they print.
