@@ -691,6 +691,7 @@ static void stop_parts(struct app *a)
         gate_free(a->gates[i]);
         worker_free(a->workers[i]);
     }
+    a->ngates = 0; /* what the store still has to say has nobody to hear it */
     listener_free(a->listener);
     if (a->store)
         store_close(a->store);
