@@ -558,8 +558,10 @@ static int start_parts(struct app *a, char *err, size_t n)
     if (!a->tls || make_upstream_tls(c, &a->upstream_tls, err, n) != OK)
         return ERR_CONFIG;
     a->store = store_open(c->store_path, a->loop, c, err, n);
-    if (!a->store)
+    if (!a->store) {
+        log_error("run", "store.path %s", c->store_path);
         return ERR_CONFIG;
+    }
     a->principals = principals_new();
     a->resolver = resolver_new();
     if (!a->principals || !a->resolver)
