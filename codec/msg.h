@@ -37,6 +37,7 @@ struct node {
     bool null;
     bool element; /* an array's element: field is the array's row */
     bool own;     /* a string that lies in the arena, not in the frame's buffer */
+    bool mark;    /* for whoever has the tree; false at first, the codec does not look at it */
 };
 
 /* No tree is deeper than its schema's rows nest, arrays and their elements counted apart. */
@@ -79,7 +80,8 @@ int msg_encode_request(const struct msg *m, int32_t correlation, const char *cli
                        struct buf *out) SL_MUST;
 int msg_encode_response(const struct msg *m, int32_t correlation, struct buf *out) SL_MUST;
 /* The elements of an array alone, without its count, as they stand in the message: what is put into
- * an answer that streams past. ERR_UNKNOWN when the array is not an inline field of this version. */
+ * an answer that streams past. ERR_UNKNOWN when the array is not an inline field of this version.
+ */
 int msg_encode_elements(const struct msg *m, const struct node *array, struct buf *out) SL_MUST;
 /* Copies every string of the tree that still points into the frame into the arena. */
 int msg_own_strings(struct msg *m) SL_MUST;
@@ -139,8 +141,10 @@ static inline bool node_is_struct(const struct node *n)
     return !n->field || (n->field->type == TYPE_STRUCT && !node_is_array(n));
 }
 
+/* elem is what it declares. NOLINTBEGIN(bugprone-macro-parentheses) */
 #define ARRAY_EACH(elem, array)                                                                    \
     for (struct node *elem = (array) ? (array)->child : NULL; elem; elem = elem->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* A walk over a tree in wire order, parents before their children: zero the struct, set root,
  * call until NULL. The tree must not change meanwhile, but for values. */

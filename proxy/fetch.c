@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "proxy/fetch_priv.h"
 
-#define MAP_TIMEOUT_US (5u * 1000000u)
+#define MAP_TIMEOUT_US (5 * UINT64_C(1000000))
 
 static struct leg *leg_of(const struct fetch_room *r, const struct part *p)
 {
@@ -34,8 +34,10 @@ static int fill_part(struct fetch_room *r, struct reply_list *list, const struct
 {
     int rc = OK;
 
-    ARRAY_EACH (t, node_get(p->request.root, F_TOPICS)) {
-        ARRAY_EACH (q, node_get(t, F_PARTITIONS)) {
+    ARRAY_EACH(t, node_get(p->request.root, F_TOPICS))
+    {
+        ARRAY_EACH(q, node_get(t, F_PARTITIONS))
+        {
             struct node *added;
             rc = reply_add_partition(list, t, q, KAFKA_NONE, &added);
             if (rc == OK)
@@ -51,7 +53,8 @@ static int fail_part(struct reply_list *list, const struct part *p, int error)
 {
     int rc = OK;
 
-    ARRAY_EACH (t, node_get(p->request.root, F_TOPICS)) {
+    ARRAY_EACH(t, node_get(p->request.root, F_TOPICS))
+    {
         rc = reply_add_topic(list, t, error, NULL);
         if (rc != OK)
             return rc;
@@ -108,13 +111,21 @@ int fetch_join(struct fetch_room *r, const struct leg *without)
 
 /* --- the end of one Fetch */
 
+/* Drops what nobody came for, and waits for the next to be dropped. */
 static void arm_parked(struct fetch_room *r)
 {
     uint64_t now = now_us(r), first = 0;
+    struct leg *next;
 
-    for (struct leg *l = r->legs; l; l = l->next)
-        if (!l->part && !l->discard && (!first || l->parked_us < first))
+    for (struct leg *l = r->legs; l; l = next) {
+        next = l->next;
+        if (l->part || l->discard)
+            continue;
+        if (now - l->parked_us >= FETCH_PARKED_US)
+            leg_discard(l);
+        else if (!first || l->parked_us < first)
             first = l->parked_us;
+    }
     loop_timer_clear(r->timer);
     if (!first)
         return;
@@ -149,16 +160,15 @@ static void finish_joined(struct fetch_room *r)
         return;
     }
     gate_count(r->s->gate, fetch_joined, 1);
-    /* The answer shares the legs' buffers and is encoded before they go. The exchange stays known
-     * until then, so that nothing new begins in between. */
+    /* The answer shares the legs' buffers and is encoded before they go; and they go before it is
+     * handed over, which may begin the next Fetch. */
+    if (!exchange_encode(ex))
+        return;
     r->began = false;
     r->ex = NULL;
-    exchange_finish(ex);
-    if (r->s->state == SESSION_CLOSED)
-        return;
     settle(r, NULL);
-    if (!r->ex)
-        arm_parked(r);
+    arm_parked(r);
+    session_flush(r->s);
 }
 
 void fetch_stream_done(struct fetch_room *r)
@@ -222,7 +232,7 @@ void fetch_evaluate(struct fetch_room *r)
 {
     struct tally t;
     uint64_t now = now_us(r);
-    bool late = now >= r->deadline_us;
+    bool over = now + FETCH_AGAIN_US > r->deadline_us || r->at_once;
 
     if (!r->ex || !r->began || r->sending || r->stream.leg || r->s->state == SESSION_CLOSED)
         return;
@@ -237,17 +247,14 @@ void fetch_evaluate(struct fetch_room *r)
             settle(r, t.large);
         return;
     }
-    if (t.ready || late || r->hurry || unrouted(r->ex)) {
+    if (t.ready || r->hurry || unrouted(r->ex) || now >= r->late_us || (over && !t.waiting)) {
         finish_joined(r);
         return;
     }
-    if (r->deadline_us - now < FETCH_AGAIN_US) {
-        if (!t.waiting)
-            finish_joined(r);
+    if (over)
         return;
-    }
     for (struct leg *l = r->legs; l; l = l->next)
-        if (l->part && l->state == LEG_EMPTY)
+        if (l->part && l->state == LEG_EMPTY && l->asks < FETCH_ASKS_MAX)
             leg_again(l);
     if (count_legs(r).ready)
         finish_joined(r);
@@ -256,18 +263,18 @@ void fetch_evaluate(struct fetch_room *r)
 static void on_timer(void *arg)
 {
     struct fetch_room *r = arg;
-    struct leg *next;
+    const struct exchange *ex = r->ex;
+    uint64_t now = now_us(r);
 
-    if (r->ex) {
-        fetch_evaluate(r);
+    if (!ex) {
+        arm_parked(r);
         return;
     }
-    for (struct leg *l = r->legs; l; l = next) {
-        next = l->next;
-        if (!l->part && !l->discard && now_us(r) - l->parked_us >= FETCH_PARKED_US)
-            leg_discard(l);
-    }
-    arm_parked(r);
+    fetch_evaluate(r);
+    if (r->s->state == SESSION_CLOSED || r->ex != ex || r->stream.leg)
+        return;
+    if (loop_timer_set(r->timer, r->late_us > now ? r->late_us - now : 1) != OK)
+        session_close(r->s, "out of memory", false);
 }
 
 /* --- the beginning */
@@ -278,6 +285,10 @@ static void start_legs(struct fetch_room *r)
     uint64_t now = now_us(r);
 
     r->sending = true;
+    r->late_us = r->deadline_us + (ex->parts && !ex->parts->next ? FETCH_ALONE_US : FETCH_LATE_US);
+    if (r->deadline_us <= ex->started_us + FETCH_LEADERS_US &&
+        r->late_us < ex->started_us + FETCH_LEADERS_US)
+        r->late_us = ex->started_us + FETCH_LEADERS_US;
     for (struct part *p = ex->parts; p; p = p->next) {
         if (!leg_attach(r, p) || r->s->state == SESSION_CLOSED) {
             session_close(r->s, "out of memory", false);
@@ -285,8 +296,7 @@ static void start_legs(struct fetch_room *r)
         }
     }
     r->sending = false;
-    /* Late by a little, so that leaders whose answer comes just in time are heard. */
-    if (loop_timer_set(r->timer, r->deadline_us > now ? r->deadline_us - now + 10000 : 1) != OK) {
+    if (loop_timer_set(r->timer, r->deadline_us > now ? r->deadline_us - now : 1) != OK) {
         session_close(r->s, "out of memory", false);
         return;
     }
@@ -308,25 +318,6 @@ static void on_map(void *arg, int result)
     begin(ex->s->fetch);
 }
 
-/* Upstream there are no sessions, no racks, no replicas. */
-static int normalize(struct exchange *ex)
-{
-    struct msg *m = &ex->request;
-    int rc = node_set_num(m, m->root, F_SESSION_ID, 0);
-
-    if (rc == OK)
-        rc = node_set_num(m, m->root, F_SESSION_EPOCH, -1);
-    if (rc == OK)
-        rc = node_set_text(m, m->root, F_RACK_ID, "");
-    if (rc == OK)
-        rc = node_set_num(m, m->root, F_REPLICA_ID, -1);
-    if (rc == OK && node_get(m->root, F_FORGOTTEN_TOPICS_DATA))
-        rc = node_array(m, m->root, F_FORGOTTEN_TOPICS_DATA) ? OK : ERR_NOMEM;
-    node_unset(m->root, F_CLUSTER_ID);
-    node_unset(m->root, F_REPLICA_STATE);
-    return rc;
-}
-
 static void begin(struct fetch_room *r)
 {
     struct exchange *ex = r->ex;
@@ -339,19 +330,31 @@ static void begin(struct fetch_room *r)
         cluster_wait_topics(r->s->gate->cluster, &ex->wait, MAP_TIMEOUT_US);
         return;
     }
-    rc = normalize(ex);
+    rc = fetch_normalize(ex);
     if (rc == OK)
         rc = route_split_leaders(ex);
     if (rc != OK) {
         session_close(r->s, "out of memory", false);
         return;
     }
+    r->round++;
+    r->at_once = node_num(ex->request.root, F_MIN_BYTES, 1) <= 0;
     wait_ms = wait_ms < 0 ? 0 : wait_ms > FETCH_WAIT_MAX_MS ? FETCH_WAIT_MAX_MS : wait_ms;
     r->deadline_us = ex->started_us + (uint64_t)wait_ms * 1000;
     if (marks_left_out(r) && r->deadline_us > now_us(r) + FETCH_LEFT_OUT_US)
         r->deadline_us = now_us(r) + FETCH_LEFT_OUT_US;
     r->began = true;
     start_legs(r);
+}
+
+/* A Fetch behind a Fetch waits for its turn, as before a broker; two consumers that take turns
+ * would else chase each other. */
+static bool other_behind(const struct exchange *ex)
+{
+    for (const struct exchange *e = ex->next; e; e = e->next)
+        if (e->rule->route != ROUTE_FETCH)
+            return true;
+    return false;
 }
 
 void fetch_at_head(struct exchange *ex)
@@ -366,7 +369,7 @@ void fetch_at_head(struct exchange *ex)
     if (!r || r->ex || !ex->fetch_ready)
         return;
     r->ex = ex;
-    r->hurry = ex->next != NULL || ex->s->state == SESSION_DRAINING;
+    r->hurry = other_behind(ex) || ex->s->state == SESSION_DRAINING;
     begin(r);
 }
 
@@ -417,8 +420,9 @@ void fetch_start(struct exchange *ex)
     const struct node *root = ex->request.root;
     int rc = OK;
 
-    /* We give out no sessions, so any id is not the client's own. */
-    if (node_num(root, F_SESSION_ID, 0) != 0) {
+    /* We give out no sessions, so any id is not the client's own, nor is there one to go on with.
+     */
+    if (node_num(root, F_SESSION_ID, 0) != 0 || node_num(root, F_SESSION_EPOCH, -1) > 0) {
         rc = reply_new(&ex->reply, &ex->arena, &ex->request);
         if (rc == OK)
             rc = node_set_num(&ex->reply, ex->reply.root, F_ERROR_CODE,

@@ -15,7 +15,7 @@ static size_t wait_offset(int version)
 }
 
 /* What a held answer's tree may take: its size is bounded, its elements by their bytes. */
-#define LEG_ARENA_BYTES (32 * 1024 * 1024)
+#define LEG_ARENA_BYTES ((size_t)32 * 1024 * 1024)
 
 static void put_be32(struct buf *b, size_t off, int32_t v)
 {
@@ -57,26 +57,38 @@ static int buf_copy(struct buf *dst, const struct buf *src)
 
 /* --- the answer */
 
-static const struct node *find_topic(const struct node *topics, const struct node *topic)
+static bool same_topic(const struct node *a, const struct node *b)
 {
-    const struct node *id = node_role(topic, ROLE_TOPIC_ID);
-    const struct node *name = node_role(topic, ROLE_TOPIC);
+    const struct node *id = node_role(a, ROLE_TOPIC_ID), *theirs = node_role(b, ROLE_TOPIC_ID);
 
-    ARRAY_EACH (t, topics) {
-        const struct node *theirs = node_role(t, id ? ROLE_TOPIC_ID : ROLE_TOPIC);
-        if (id ? memcmp(id->u.uuid, theirs->u.uuid, 16) == 0 : node_str_eq(name, theirs))
-            return t;
-    }
-    return NULL;
+    if (id && theirs)
+        return memcmp(id->u.uuid, theirs->u.uuid, 16) == 0;
+    return node_str_eq(node_role(a, ROLE_TOPIC), node_role(b, ROLE_TOPIC));
 }
 
-static bool has_partition(const struct node *request_topic, int64_t index)
+struct node *leg_topic(const struct node *topics, struct node **at, const struct node *like)
 {
-    ARRAY_EACH (p, node_get(request_topic, F_PARTITIONS)) {
-        if (node_num(p, F_PARTITION, -1) == index)
-            return true;
-    }
-    return false;
+    struct node *t = *at && same_topic(*at, like) ? *at : topics->child;
+
+    while (t && !same_topic(t, like))
+        t = t->next;
+    if (t)
+        *at = t->next;
+    return t;
+}
+
+struct node *leg_partition(struct node *topic, struct node **at, int64_t index)
+{
+    struct node *p =
+        *at && node_num(*at, F_PARTITION, -1) == index ? *at : node_get(topic, F_PARTITIONS)->child;
+
+    while (p && node_num(p, F_PARTITION, -1) != index)
+        p = p->next;
+    if (!p || p->mark)
+        return NULL;
+    p->mark = true;
+    *at = p->next;
+    return p;
 }
 
 static bool partition_has_news(const struct node *p)
@@ -93,19 +105,22 @@ static unsigned count_partitions(const struct node *topics)
 {
     unsigned n = 0;
 
-    ARRAY_EACH (t, topics) {
+    ARRAY_EACH(t, topics)
+    {
         const struct node *p = node_get(t, F_PARTITIONS);
         n += p ? p->count : 0;
     }
     return n;
 }
 
-/* What a whole answer means. It must hold exactly what was asked for, or nothing at all (a throttled
- * leader): anything else would be an answer to another question. */
+/* What a whole answer means. It must hold exactly what was asked for, or nothing at all (a
+ * throttled leader): anything else would be an answer to another question. A topic may stand there
+ * twice, since brokers put partitions with errors last. */
 static enum leg_state judge(struct leg *l, const struct node *asked)
 {
     const struct node *topics = node_get(l->answer.root, F_RESPONSES);
     int64_t error = node_num(l->answer.root, F_ERROR_CODE, KAFKA_NONE);
+    struct node *at = NULL;
     bool news = false;
 
     if (error != KAFKA_NONE) {
@@ -114,12 +129,15 @@ static enum leg_state judge(struct leg *l, const struct node *asked)
     }
     if (topics->count == 0)
         return LEG_EMPTY;
-    ARRAY_EACH (t, topics) {
-        const struct node *question = find_topic(asked, t);
+    ARRAY_EACH(t, topics)
+    {
+        struct node *question = leg_topic(asked, &at, t), *place = NULL;
         if (!question)
             return LEG_WAITING;
-        ARRAY_EACH (p, node_get(t, F_PARTITIONS)) {
-            if (!has_partition(question, node_num(p, F_PARTITION_INDEX, -1)))
+        place = node_get(question, F_PARTITIONS)->child;
+        ARRAY_EACH(p, node_get(t, F_PARTITIONS))
+        {
+            if (!leg_partition(question, &place, node_num(p, F_PARTITION_INDEX, -1)))
                 return LEG_WAITING;
             news = news || partition_has_news(p);
         }
@@ -150,8 +168,8 @@ static void answer_whole(struct leg *l)
 
     l->calling = false;
     if (rc == OK)
-        rc = msg_decode(&asked, &l->arena, schema_find(1, true), l->version, &l->key, 0,
-                        l->key.len, &e);
+        rc = msg_decode(&asked, &l->arena, schema_find(1, true), l->version, &l->key, 0, l->key.len,
+                        &e);
     if (rc == ERR_MALFORMED) {
         bad_answer(l, e.why);
         return;
@@ -165,6 +183,8 @@ static void answer_whole(struct leg *l)
         bad_answer(l, "not the partitions that were asked for");
         return;
     }
+    if (l->state == LEG_EMPTY) /* its watermarks are known even if it is asked again */
+        marks_note(l->room, &l->answer);
     if (l->part)
         fetch_evaluate(l->room);
 }
@@ -178,25 +198,42 @@ static int64_t time_left_ms(const struct fetch_room *r)
     return r->ex && r->deadline_us > now ? (int64_t)((r->deadline_us - now) / 1000) : 0;
 }
 
+/* Ends the connection under an answer that nobody can use. What else was asked over it is asked
+ * anew, if somebody still waits for it. */
+static void reconnect(struct fetch_room *r, int32_t broker)
+{
+    struct leg *next;
+
+    session_drop_upstream(r->s, broker, UPSTREAM_FETCH, false);
+    for (struct leg *l = r->legs; l; l = next) {
+        next = l->next;
+        if (l->broker != broker || !l->calling)
+            continue;
+        l->calling = false;
+        if (l->part)
+            ask(l, time_left_ms(r));
+        else
+            leg_free(l);
+    }
+    fetch_evaluate(r);
+}
+
 static void drop_unwanted(struct leg *l, struct buf *in, uint64_t *taken)
 {
     struct fetch_room *r = l->room;
     uint64_t left = l->body_len - *taken;
     size_t n = in->len < left ? in->len : (size_t)left;
+    int32_t broker = l->broker;
 
+    if (l->body_len > FETCH_DRAIN_BYTES) {
+        reconnect(r, broker); /* frees this leg, once its call is off the connection */
+        return;
+    }
     buf_drain(in, n);
     *taken += n;
-    l->discarded += n;
     if (*taken == l->body_len) {
         l->calling = false;
         leg_free(l);
-    } else if (l->body_len > FETCH_DRAIN_BYTES) {
-        int32_t broker = l->broker;
-        session_drop_upstream(r->s, broker, UPSTREAM_FETCH, false);
-        leg_free(l);
-        for (l = r->legs; l; l = l->next)
-            if (l->broker == broker && l->calling)
-                ask(l, time_left_ms(r));
     }
 }
 
@@ -215,13 +252,28 @@ static void judge_large(struct leg *l, struct buf *in)
     } else if (l->body_len <= l->room->s->gate->config->limits.response_bytes) {
         l->held = true;
     } else if (!l->again) {
-        struct session *s = l->room->s;
         l->again = true;
-        session_drop_upstream(s, l->broker, UPSTREAM_FETCH, false);
-        ask(l, 0);
+        reconnect(l->room, l->broker);
     } else {
         bad_answer(l, "too large, and not of a shape that streams");
     }
+}
+
+/* Somebody waits for an answer that comes over the same connection behind this one. */
+static bool in_the_way(const struct leg *l)
+{
+    for (const struct leg *o = l->room->legs; o; o = o->next)
+        if (o != l && o->broker == l->broker && o->calling && o->part)
+            return true;
+    return false;
+}
+
+static bool has_leg(const struct fetch_room *r, const struct leg *leg)
+{
+    for (const struct leg *l = r->legs; l; l = l->next)
+        if (l == leg)
+            return true;
+    return false;
 }
 
 static void on_data(struct upstream_call *c, struct buf *in, uint64_t body_len, uint64_t *taken)
@@ -230,14 +282,18 @@ static void on_data(struct upstream_call *c, struct buf *in, uint64_t body_len, 
     struct fetch_room *r = l->room;
 
     l->body_len = body_len;
+    /* A large answer that is parked would stay in the connection. */
+    if (!l->part && body_len > FETCH_SMALL_BYTES && in_the_way(l))
+        l->discard = true;
     if (l->discard) {
         drop_unwanted(l, in, taken);
         return;
     }
     if (l->state == LEG_WAITING && body_len > FETCH_SMALL_BYTES && !l->held) {
         struct session *s = r->s;
+        const struct upstream *up = l->up;
         judge_large(l, in);
-        if (s->state == SESSION_CLOSED || !l->calling)
+        if (s->state == SESSION_CLOSED || !has_leg(r, l) || l->up != up || !l->calling)
             return;
     }
     if (r->stream.leg == l) {
@@ -299,7 +355,9 @@ static void ask(struct leg *l, int64_t wait_ms)
     buf_release(&l->frame);
     l->answer.root = NULL;
     l->state = LEG_WAITING;
+    l->calling = false;
     l->held = false;
+    l->asks++;
     l->body_len = 0;
     memset(&l->call, 0, sizeof(l->call));
     buf_init(&l->call.body, SIZE_MAX);
@@ -330,17 +388,78 @@ static void ask(struct leg *l, int64_t wait_ms)
     cluster_stale(s->gate->cluster);
 }
 
-static struct leg *find_leg(struct fetch_room *r, int32_t broker)
+/* What else than the request the answer depends on: a topic that was made anew, another leader
+ * epoch. FNV-1a. */
+static uint64_t make_stamp(const struct fetch_room *r, const struct part *p)
+{
+    uint64_t h = 14695981039346656037u;
+
+    ARRAY_EACH(t, node_get(p->request.root, F_TOPICS))
+    {
+        const struct topic_info *info = route_topic(r->ex, t);
+        for (unsigned i = 0; info && i < sizeof(info->id); i++)
+            h = (h ^ info->id[i]) * 1099511628211u;
+        ARRAY_EACH(q, node_get(t, F_PARTITIONS))
+        {
+            int64_t i = node_num(q, F_PARTITION, -1);
+            if (info && i >= 0 && i < info->npartitions)
+                h = (h ^ (uint32_t)info->partitions[i].epoch) * 1099511628211u;
+        }
+    }
+    return h;
+}
+
+/* The parked leg that asked the same. */
+static struct leg *find_equal(struct fetch_room *r, const struct part *p, const struct buf *key,
+                              uint64_t stamp)
 {
     for (struct leg *l = r->legs; l; l = l->next)
-        if (l->broker == broker && !l->discard)
+        if (!l->part && !l->discard && l->broker == p->broker && l->version == p->request.version &&
+            l->stamp == stamp && buf_equal(&l->key, key))
             return l;
     return NULL;
 }
 
+/* Before another question goes to this leader: a large answer would stand in its way, and of the
+ * others only so many are kept. The newest stand first. */
+static void make_way(struct fetch_room *r, int32_t broker)
+{
+    struct leg *next;
+    unsigned parked = 0;
+
+    for (struct leg *l = r->legs; l; l = next) {
+        next = l->next;
+        if (l->broker == broker && !l->part && !l->discard &&
+            (l->state == LEG_LARGE || ++parked >= FETCH_PARKED_MAX))
+            leg_discard(l);
+    }
+}
+
+/* Takes the key over. */
+static struct leg *leg_new(struct fetch_room *r, struct part *p, struct buf *key, uint64_t stamp)
+{
+    struct leg *l = sl_calloc(1, sizeof(*l));
+
+    if (!l)
+        return NULL;
+    l->room = r;
+    l->broker = p->broker;
+    l->part = p;
+    l->version = p->request.version;
+    l->key = *key; /* a buf is moved by value: nothing points into it */
+    l->stamp = stamp;
+    l->topics = node_get(p->request.root, F_TOPICS)->count;
+    arena_init(&l->arena, LEG_ARENA_BYTES);
+    buf_init(&l->frame, SIZE_MAX);
+    l->next = r->legs;
+    r->legs = l;
+    return l;
+}
+
 struct leg *leg_attach(struct fetch_room *r, struct part *p)
 {
-    struct leg *l = find_leg(r, p->broker);
+    uint64_t stamp = make_stamp(r, p);
+    struct leg *l = NULL;
     struct buf key;
     int rc;
 
@@ -348,35 +467,22 @@ struct leg *leg_attach(struct fetch_room *r, struct part *p)
     rc = node_set_num(&p->request, p->request.root, F_MAX_WAIT_MS, 0);
     if (rc == OK)
         rc = msg_encode(&p->request, &key);
-    if (rc != OK) {
-        buf_release(&key);
-        return NULL;
-    }
-    if (l && l->version == p->request.version && buf_equal(&l->key, &key)) {
-        buf_release(&key);
+    if (rc == OK)
+        l = find_equal(r, p, &key, stamp);
+    if (l) {
         l->part = p;
+        l->asks = 0;
         if (l->state == LEG_EMPTY)
             leg_again(l);
-        return l;
+    } else if (rc == OK) {
+        make_way(r, p->broker);
+        l = leg_new(r, p, &key, stamp);
+        if (l) {
+            ask(l, time_left_ms(r));
+            return l;
+        }
     }
-    if (l)
-        leg_discard(l);
-    l = sl_calloc(1, sizeof(*l));
-    if (!l) {
-        buf_release(&key);
-        return NULL;
-    }
-    l->room = r;
-    l->broker = p->broker;
-    l->part = p;
-    l->version = p->request.version;
-    l->key = key; /* a buf is moved by value: nothing points into it */
-    l->topics = node_get(p->request.root, F_TOPICS)->count;
-    arena_init(&l->arena, LEG_ARENA_BYTES);
-    buf_init(&l->frame, SIZE_MAX);
-    l->next = r->legs;
-    r->legs = l;
-    ask(l, time_left_ms(r));
+    buf_release(&key);
     return l;
 }
 

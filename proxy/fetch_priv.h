@@ -1,6 +1,7 @@
 /* What the files of the Fetch room share.
  *
  *   fetch.c         the room: legs, deadlines, what is answered when
+ *   fetch_request.c what goes upstream: no session, no replica, everything once
  *   fetch_leg.c     one leader's share: asking, taking over, the answer
  *   fetch_stream.c  a large answer on its way through, other leaders' partitions filled in
  *   fetch_marks.c   last known watermarks, for partitions that are filled in */
@@ -12,15 +13,23 @@
 
 /* Answers up to this are read whole and joined; larger ones stream. */
 #define FETCH_SMALL_BYTES 65536
-/* A parked answer nobody came for. */
-#define FETCH_PARKED_US (30u * 1000000u)
+/* A parked answer nobody came for; and how many there may be for a leader, since several consumers
+ * may take turns on one connection. */
+#define FETCH_PARKED_US  (30 * UINT64_C(1000000))
+#define FETCH_PARKED_MAX 4
 /* A Fetch that leaves out a partition which had data before waits no longer than this: older Java
  * clients ask for the others while they still hold that partition's records. */
 #define FETCH_LEFT_OUT_US 20000
-/* Below this there is no point in asking an empty leader again. */
+/* Below this there is no point in asking an empty leader again; nor so often within one Fetch. */
 #define FETCH_AGAIN_US 5000
+#define FETCH_ASKS_MAX 64
+/* After the client's deadline a leader whose answer is on its way is waited for: among several so
+ * long, and at least FETCH_LEADERS_US in all; one alone FETCH_ALONE_US. */
+#define FETCH_LATE_US    10000
+#define FETCH_LEADERS_US 100000
+#define FETCH_ALONE_US   1000000
 /* A parked answer that is no longer wanted is read and dropped up to this. */
-#define FETCH_DRAIN_BYTES (1024 * 1024)
+#define FETCH_DRAIN_BYTES ((size_t)1024 * 1024)
 /* What a client's max_wait_ms may ask for at most. */
 #define FETCH_WAIT_MAX_MS 300000
 /* Watermarks are kept for so many partitions of a session. */
@@ -34,7 +43,8 @@ enum leg_state {
     LEG_FAILED,
 };
 
-/* One leader's share of a Fetch. Outlives its exchange when it is parked. */
+/* One leader's share of a Fetch. Outlives its exchange when it is parked. A leader may have several:
+ * they are answered in the order in which they were asked. */
 struct leg {
     struct leg *next;
     struct fetch_room *room;
@@ -47,13 +57,14 @@ struct leg {
     bool held;         /* a large answer that is read whole, since it cannot stream */
     bool again;        /* asked again with a small max_bytes, since its shape could not stream */
     struct buf key;    /* the request with max_wait_ms 0: what another must equal to take over */
+    uint64_t stamp;    /* of the topic ids and leader epochs that it was asked under: likewise */
+    unsigned asks;     /* within this Fetch */
     struct arena arena;
     struct buf frame;  /* the answer's body, when it is held whole */
     struct msg answer;
     const struct part *part; /* of the current exchange; NULL: parked */
     uint64_t parked_us;
     uint64_t streamed_us;    /* when it last streamed: leaders take turns */
-    uint64_t discarded;
     uint32_t topics;         /* that it was asked for */
     int16_t version;
     uint64_t body_len;
@@ -76,19 +87,20 @@ struct stream {
     struct buf front;         /* whole topics that go first */
     uint32_t front_topics;
     struct stream_extra *extras;
-    const struct node *topic; /* of the request, that is passing now */
-    const struct node *at;    /* of its partitions: where to look first */
+    struct node *topic;       /* of the request, that is passing now */
+    struct node *at;          /* of its partitions: where to look first */
+    struct node *next_topic;  /* likewise of the topics */
     uint64_t name_off;        /* of the passing topic's name */
     uint32_t name_len;
     uint8_t id[16];
     uint64_t count_off;       /* where the last length or count started */
-    uint32_t topics_seen, partitions_seen;
     int32_t index;            /* the passing partition */
 };
 
 struct mark {
     int64_t high_watermark, last_stable, log_start;
     int32_t epoch; /* of the map when it was noted */
+    uint32_t asked; /* the room's round when it was last asked for */
     bool known;
     bool had_data; /* in this session's last answer that held the partition */
 };
@@ -106,11 +118,14 @@ struct fetch_room {
     struct exchange *ex; /* the Fetch being worked on, NULL none */
     struct leg *legs;
     struct loop_timer *timer;
-    uint64_t deadline_us;
-    bool began, hurry;   /* hurry: answer with what is there */
-    bool sending;        /* legs are being started: don't answer yet */
+    uint64_t deadline_us; /* the client's */
+    uint64_t late_us;     /* until then answers that are on their way are waited for */
+    uint32_t round;       /* counts the Fetches */
+    bool began, hurry;    /* hurry: answer with what is there */
+    bool at_once;         /* min_bytes is 0: having nothing is an answer, too */
+    bool sending;         /* legs are being started: don't answer yet */
     struct stream stream;
-    struct mark_topic *marks;
+    struct mark_topic *marks, *last_mark; /* last_mark: found last */
     uint32_t nmarks;
 };
 
@@ -123,7 +138,17 @@ int fetch_join(struct fetch_room *r, const struct leg *without) SL_MUST;
 /* The stream has handed on its last byte. */
 void fetch_stream_done(struct fetch_room *r);
 
+/* fetch_request.c */
+/* Makes the request what a broker may get to see, each topic and partition once. */
+int fetch_normalize(struct exchange *ex) SL_MUST;
+
 /* fetch_leg.c */
+/* The element of the list with this name or id (of a request or an answer); *at: where to look
+ * first, and where the next one is to be looked for. */
+struct node *leg_topic(const struct node *topics, struct node **at, const struct node *like);
+/* The same for a partition of a request's topic. Each is found once: NULL when it was not asked for,
+ * or has been found before. */
+struct node *leg_partition(struct node *topic, struct node **at, int64_t index);
 /* Takes over an equal parked leg, or asks anew. A leg that could not ask is LEG_FAILED. NULL: out
  * of memory. */
 struct leg *leg_attach(struct fetch_room *r, struct part *p) SL_MUST;
@@ -153,6 +178,11 @@ int stream_head(const struct buf *in, int version, struct answer_head *h) SL_MUS
 
 /* fetch_marks.c */
 struct mark *marks_get(struct fetch_room *r, const struct node *topic, int32_t index, bool make);
+/* Watermarks never fall within a leader epoch: an older answer may come later. */
+static inline void mark_raise(int64_t *mark, int64_t value)
+{
+    *mark = value > *mark ? value : *mark;
+}
 /* Notes what a whole answer says. */
 void marks_note(struct fetch_room *r, const struct msg *answer);
 /* Fills a made-up partition: last known watermarks, or -1, never 0. */

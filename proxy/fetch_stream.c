@@ -14,8 +14,10 @@
 #include "proxy/fetch_priv.h"
 #include "proxy/virtual.h"
 
-#define STREAM_OUT_HIGH_BYTES (256 * 1024)
+#define STREAM_OUT_HIGH_BYTES ((size_t)256 * 1024)
 #define TOPIC_NAME_MAX        249
+/* Segments may be of a byte each: a held name's, and those of a scalar that has begun. */
+#define SPANS_MAX (TOPIC_NAME_MAX + 32)
 
 static bool flexible(int version)
 {
@@ -92,32 +94,19 @@ static const struct node *leg_topics(const struct stream *st)
     return node_get(st->leg->part->request.root, F_TOPICS);
 }
 
-static const struct node *same_topic(const struct node *topics, const struct node *topic)
-{
-    const struct node *id = node_role(topic, ROLE_TOPIC_ID);
-    const struct node *name = node_role(topic, ROLE_TOPIC);
-
-    ARRAY_EACH (t, topics) {
-        if (id ? memcmp(node_role(t, ROLE_TOPIC_ID)->u.uuid, id->u.uuid, 16) == 0
-               : node_str_eq(node_role(t, ROLE_TOPIC), name))
-            return t;
-    }
-    return NULL;
-}
-
 /* Encodes what the other leaders' partitions get: whole topics for the front, partitions of topics
  * that this leader has as well for their places. *grown: bytes that all this adds. */
 static int fill(struct fetch_room *r, struct stream *st, uint64_t *grown)
 {
     struct exchange *ex = r->ex;
-    struct node *topics, *prev = NULL, *next;
+    struct node *topics, *prev = NULL, *next, *at = NULL;
     int version = ex->head.version;
     uint32_t own = st->leg->topics;
     int rc = fetch_join(r, st->leg);
 
     topics = rc == OK ? node_get(ex->reply.root, F_RESPONSES) : NULL;
     for (struct node *t = topics ? topics->child : NULL; t && rc == OK; t = next) {
-        const struct node *shared = same_topic(leg_topics(st), t);
+        const struct node *shared = leg_topic(leg_topics(st), &at, t);
         struct node *parts = node_get(t, F_PARTITIONS);
         struct stream_extra *e;
         uint32_t asked;
@@ -185,7 +174,7 @@ struct pass {
     struct stream *st;
     struct buf *in;
     uint64_t *taken;
-    int rc;          /* ERR_MALFORMED with why, or ERR_NOMEM */
+    int rc; /* ERR_MALFORMED with why, or ERR_NOMEM */
     const char *why;
 };
 
@@ -247,25 +236,34 @@ static void begin_topics(struct pass *p)
         p->rc = buf_move(&p->r->s->t.out, &st->front);
 }
 
-/* The topic's name or id has passed the walker, and still lies in the buffer. */
-static const struct node *passing_topic(struct pass *p)
+static bool is_passing(const struct stream *st, const struct node *t, const char *name)
+{
+    const struct node *n = node_role(t, ROLE_TOPIC);
+    const struct node *id = node_role(t, ROLE_TOPIC_ID);
+
+    return id ? memcmp(id->u.uuid, st->id, sizeof(st->id)) == 0
+              : n->u.str.len == st->name_len && memcmp(n->u.str.p, name, st->name_len) == 0;
+}
+
+/* The topic's name or id has passed the walker, and still lies in the buffer. NULL: it was not
+ * asked for, or has passed before. */
+static struct node *passing_topic(struct pass *p)
 {
     struct stream *st = p->st;
-    char name[TOPIC_NAME_MAX];
+    char name[TOPIC_NAME_MAX] = "";
+    struct node *t = st->next_topic;
 
-    if (st->leg->version < 13) {
-        if (st->name_len > sizeof(name) || st->name_off < st->moved)
-            return NULL;
+    if (st->leg->version < 13)
         buf_copy_out(p->in, (size_t)(st->name_off - st->moved), name, st->name_len);
-    }
-    ARRAY_EACH (t, leg_topics(st)) {
-        const struct node *n = node_role(t, ROLE_TOPIC);
-        const struct node *id = node_role(t, ROLE_TOPIC_ID);
-        if (id ? memcmp(id->u.uuid, st->id, sizeof(st->id)) == 0
-               : n->u.str.len == st->name_len && memcmp(n->u.str.p, name, st->name_len) == 0)
-            return t;
-    }
-    return NULL;
+    if (!t || !is_passing(st, t, name))
+        t = leg_topics(st)->child;
+    while (t && !is_passing(st, t, name))
+        t = t->next;
+    if (!t || t->mark)
+        return NULL;
+    t->mark = true;
+    st->next_topic = t->next;
+    return t;
 }
 
 static void begin_partitions(struct pass *p)
@@ -276,7 +274,11 @@ static void begin_partitions(struct pass *p)
 
     st->topic = passing_topic(p);
     asked = st->topic ? node_get(st->topic, F_PARTITIONS) : NULL;
-    if (!asked || st->walk.null || st->walk.count != asked->count) {
+    if (!asked) {
+        bad(p, "a topic that was not asked for, or is listed twice");
+        return;
+    }
+    if (st->walk.null || st->walk.count != asked->count) {
         bad(p, "not the partitions that were asked for");
         return;
     }
@@ -286,10 +288,6 @@ static void begin_partitions(struct pass *p)
         e = e->next;
     if (!e)
         return;
-    if (e->bytes.len == 0) {
-        bad(p, "a topic listed twice");
-        return;
-    }
     replace_count(p, st->walk.count, st->walk.count + e->count);
     if (p->rc == OK)
         p->rc = buf_move(&p->r->s->t.out, &e->bytes);
@@ -302,23 +300,6 @@ static void overwrite_int32(struct pass *p, int32_t v)
 
     if (p->st->walk.value != v)
         buf_overwrite(p->in, (size_t)(p->st->walk.offset - 4 - p->st->moved), b, sizeof(b));
-}
-
-static bool asked_partition(struct stream *st, int64_t index)
-{
-    const struct node *all = node_get(st->topic, F_PARTITIONS);
-
-    for (const struct node *n = st->at; n; n = n->next) {
-        if (node_num(n, F_PARTITION, -1) == index) {
-            st->at = n->next;
-            return true;
-        }
-    }
-    ARRAY_EACH (n, all) {
-        if (node_num(n, F_PARTITION, -1) == index)
-            return true;
-    }
-    return false;
 }
 
 static struct mark *passing_mark(struct pass *p)
@@ -337,15 +318,23 @@ static void pass_scalar(struct pass *p)
     const struct walk *w = &st->walk;
     const struct config *c = p->r->s->gate->config;
     struct mark *m;
+    int64_t theirs;
 
     switch ((int)w->field->id) {
+    case F_THROTTLE_TIME_MS:
+        theirs = node_num(p->r->ex->reply.root, F_THROTTLE_TIME_MS, 0);
+        overwrite_int32(p, (int32_t)(w->value > theirs ? w->value : theirs));
+        break;
+    case F_SESSION_ID:
+        overwrite_int32(p, 0);
+        break;
     case F_TOPIC_ID:
         memcpy(st->id, w->uuid, sizeof(st->id));
         break;
     case F_PARTITION_INDEX:
         st->index = (int32_t)w->value;
-        if (!st->topic || !asked_partition(st, w->value))
-            bad(p, "a partition that was not asked for");
+        if (!st->topic || !leg_partition(st->topic, &st->at, w->value))
+            bad(p, "a partition that was not asked for, or is listed twice");
         break;
     case F_ERROR_CODE:
         if (w->value == KAFKA_NOT_LEADER_OR_FOLLOWER || w->value == KAFKA_UNKNOWN_TOPIC_ID ||
@@ -355,19 +344,19 @@ static void pass_scalar(struct pass *p)
     case F_HIGH_WATERMARK:
         m = passing_mark(p);
         if (m) {
-            m->high_watermark = w->value;
+            mark_raise(&m->high_watermark, w->value);
             m->had_data = false;
         }
         break;
     case F_LAST_STABLE_OFFSET:
         m = passing_mark(p);
         if (m)
-            m->last_stable = w->value;
+            mark_raise(&m->last_stable, w->value);
         break;
     case F_LOG_START_OFFSET:
         m = passing_mark(p);
         if (m)
-            m->log_start = w->value;
+            mark_raise(&m->log_start, w->value);
         break;
     case F_PREFERRED_READ_REPLICA:
         overwrite_int32(p, -1);
@@ -387,6 +376,10 @@ static void pass_blob(struct pass *p)
     struct mark *m;
 
     if (w->field->role == ROLE_TOPIC) {
+        if (w->blob_len > TOPIC_NAME_MAX) {
+            bad(p, "a topic's name that is too long");
+            return;
+        }
         st->name_off = w->blob_off;
         st->name_len = (uint32_t)w->blob_len;
     } else if (w->field->role == ROLE_RECORDS && w->blob_len > 0) {
@@ -421,6 +414,7 @@ static bool pass_event(struct pass *p)
         pass_blob(p);
         break;
     case WALK_UNKNOWN_TAG:
+        pass_to(p, st->zero_to); /* the one before, if it is still here */
         st->zero_from = st->walk.blob_off;
         st->zero_to = st->walk.blob_off + st->walk.blob_len;
         gate_count(p->r->s->gate, unknown_tags, 1);
@@ -437,9 +431,9 @@ static bool pass_event(struct pass *p)
  * topic's name and a part of a scalar are still in the buffer. */
 static bool next_span(const struct pass *p, const uint8_t **at, size_t *n)
 {
-    struct iovec iov[64];
+    struct iovec iov[SPANS_MAX];
     uint64_t skip = p->st->walk.offset - p->st->moved;
-    int count = buf_front(p->in, iov, 64);
+    int count = buf_front(p->in, iov, SPANS_MAX);
 
     for (int i = 0; i < count; i++) {
         if (skip < iov[i].iov_len) {

@@ -55,7 +55,7 @@ static void on_tick(void *arg)
                           memory_order_relaxed);
     atomic_store_explicit(&g->counters.cluster_ready, cluster_ready(g->cluster),
                           memory_order_relaxed);
-    if (loop_timer_set(g->tick, GATE_TICK_MS * 1000) != OK)
+    if (loop_timer_set(g->tick, GATE_TICK_MS * UINT64_C(1000)) != OK)
         log_error("gate", "the tick could not be set");
 }
 
@@ -91,7 +91,7 @@ int gate_start(struct gate *g, struct tls_context *upstream_tls, struct resolver
         return ERR_NOMEM;
     if (loop_on_clock_jump(g->loop, on_clock_jump, g) != OK)
         log_warn("gate", "no notice of clock jumps: they are noticed within ten seconds");
-    return loop_timer_set(g->tick, GATE_TICK_MS * 1000);
+    return loop_timer_set(g->tick, GATE_TICK_MS * UINT64_C(1000));
 }
 
 void gate_free(struct gate *g)
@@ -229,9 +229,8 @@ void gate_list_sessions(const struct gate *g, json_t *array)
         for (unsigned i = 0; grants && i < s->grants.count; i++)
             json_array_append_new(grants, json_string(s->grants.at[i]->id));
         o = json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:o}", "session",
-                      (json_int_t)s->number, "address", s->peer, "issuer",
-                      s->id.issuer, "subject", s->id.subject, "client",
-                      s->id.client, "participant",
+                      (json_int_t)s->number, "address", s->peer, "issuer", s->id.issuer, "subject",
+                      s->id.subject, "client", s->id.client, "participant",
                       s->grants.count ? s->grants.at[0]->participant : "", "client_id",
                       s->client_id, "requests", (json_int_t)s->requests, "denials",
                       (json_int_t)s->denials, "bytes_in", (json_int_t)s->t.stats.bytes_in,

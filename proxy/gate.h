@@ -39,23 +39,23 @@ struct gate {
     struct loop *loop;
     struct worker *worker;
     const struct config *config;
-    struct keyring *keys;         /* NULL until the first has come */
+    struct keyring *keys; /* NULL until the first has come */
     struct grant_table *grants;
     struct cluster *cluster;
-    struct tls_context *tls;      /* what clients meet; NULL: plain, in tests */
+    struct tls_context *tls; /* what clients meet; NULL: plain, in tests */
     struct audit *audit;
     struct audit_ring *ring;
     struct principals *principals; /* connections a principal, process-wide */
     struct session *first;
     unsigned nsessions;
-    struct cleanup *cleanups;     /* behind ended grants */
+    struct cleanup *cleanups; /* behind ended grants */
     unsigned ncleanups;
-    unsigned index;               /* of the worker */
-    bool grants_loaded;           /* the store has told everything that was in force */
+    unsigned index;     /* of the worker */
+    bool grants_loaded; /* the store has told everything that was in force */
     bool draining;
-    struct loop_timer *tick;      /* every GATE_TICK_MS: memory, sweeps */
+    struct loop_timer *tick; /* every GATE_TICK_MS: memory, sweeps */
     uint64_t ticks;
-    size_t arena_bytes;           /* of the requests under way; their buffers are counted apart */
+    size_t arena_bytes; /* of the requests under way; their buffers are counted apart */
     /* When a fetch for an unknown key was last asked for, an issuer each. */
     uint64_t kid_asked_us[CONFIG_ISSUERS_MAX];
     /* A key that we lack was named: main asks the fetcher. Any thread may be called from here. */
@@ -97,7 +97,8 @@ int gate_set_config(struct gate *g, const struct config *c, struct tls_context *
 void gate_drain(struct gate *g);
 /* Appends one object a session. */
 void gate_list_sessions(const struct gate *g, json_t *array);
-/* True when a login can be answered: cluster probed, keys and grants there. *why says what lacks. */
+/* True when a login can be answered: cluster probed, keys and grants there. *why says what lacks.
+ */
 bool gate_ready(const struct gate *g, const char **why);
 
 #endif
