@@ -11,7 +11,7 @@ TIMEOUT_S = 15
 
 
 class Closed(Exception):
-    """The other side closed the connection; `reset` tells how."""
+    """The other side closed the connection; `reset` tells how, where the TLS library does."""
 
     def __init__(self, reset, rest=b""):
         super().__init__("reset" if reset else "closed")
