@@ -146,12 +146,11 @@ void coordinators_release(struct cluster *c)
 /* The end of a question: everybody who waits for it hears the result. */
 static void lookup_end(struct lookup *l, int result)
 {
-    struct cluster_wait *waits = NULL;
-    while (l->waits) {
-        struct cluster_wait *w = l->waits;
-        cluster_wait_cancel(w);
-        cluster_wait_put(&waits, w);
-    }
+    /* The list as it is: those who waited first are called first. */
+    struct cluster_wait *waits = l->waits;
+    if (waits)
+        waits->prev = &waits;
+    l->waits = NULL;
     /* It goes first: a waiter may ask the same again. */
     lookup_free(l);
     cluster_wait_fire(&waits, UINT64_MAX, result);

@@ -8,10 +8,10 @@
 
 /* What a request's tree and answer may take: a fixed part and so much for each byte of the frame,
  * since the smallest array element is one byte and a node of the tree some sixty. */
-#define EXCHANGE_ARENA_BYTES    (512 * 1024)
+#define EXCHANGE_ARENA_BYTES    ((size_t)512 * 1024)
 #define EXCHANGE_ARENA_PER_BYTE 128
-#define EXCHANGE_ARENA_MAX      (64 * 1024 * 1024)
-#define REFRESH_TIMEOUT_US      (3u * 1000000u)
+#define EXCHANGE_ARENA_MAX      ((size_t)64 * 1024 * 1024)
+#define REFRESH_TIMEOUT_US      (3 * UINT64_C(1000000))
 
 static size_t arena_limit(size_t frame_bytes)
 {
@@ -62,8 +62,8 @@ void exchange_free(struct exchange *ex)
 
 static void keep_client_id(struct session *s, const struct request_head *h)
 {
-    size_t n = h->client_id_len < sizeof(s->client_id) - 1 ? h->client_id_len
-                                                           : sizeof(s->client_id) - 1;
+    size_t n =
+        h->client_id_len < sizeof(s->client_id) - 1 ? h->client_id_len : sizeof(s->client_id) - 1;
 
     if (!h->client_id)
         n = 0;
@@ -95,8 +95,8 @@ static int decode_request(struct exchange *ex)
 {
     struct msg_error e = {"malformed request", 0};
     size_t off = ex->head.body_off + metadata_placeholder(ex, ex->head.body_off);
-    int rc = msg_decode(&ex->request, &ex->arena, schema_find(ex->head.api, true),
-                        ex->head.version, &ex->frame, off, ex->frame.len - off, &e);
+    int rc = msg_decode(&ex->request, &ex->arena, schema_find(ex->head.api, true), ex->head.version,
+                        &ex->frame, off, ex->frame.len - off, &e);
 
     if (rc == ERR_MALFORMED) {
         session_protocol_error(ex->s, &ex->head, off + e.offset, e.why);
@@ -138,6 +138,7 @@ static void on_map(void *arg, int result)
     ex->waiting = false;
     ex->map_waited = true;
     decide(ex);
+    exchange_dispatch(ex->s);
 }
 
 static void decide(struct exchange *ex)
@@ -156,6 +157,8 @@ static void decide(struct exchange *ex)
         return;
     }
     rc = policy_decide(ex);
+    if (ex->rule->route == ROUTE_FETCH)
+        ex->unrouted = false; /* it has connections of its own */
     if (rc == OK && ex->rule->route == ROUTE_FETCH)
         fetch_start(ex);
     else if (rc == OK)
@@ -209,7 +212,26 @@ void exchange_start(struct session *s, struct buf *frame, const struct request_h
         local_answer(ex);
         return;
     }
-    decide(ex);
+    ex->unrouted = true;
+    ex->deferred = true;
+    exchange_dispatch(s);
+}
+
+void exchange_dispatch(struct session *s)
+{
+    struct exchange *ex = s->head;
+
+    while (s->state != SESSION_CLOSED && ex) {
+        if (ex->deferred) {
+            ex->deferred = false;
+            decide(ex);
+            ex = s->head; /* any number may have been answered */
+        } else if (ex->unrouted) {
+            return;
+        } else {
+            ex = ex->next;
+        }
+    }
 }
 
 /* --- answers */
@@ -234,6 +256,7 @@ bool exchange_encode(struct exchange *ex)
         return false;
     }
     ex->state = EXCHANGE_DONE;
+    ex->unrouted = false;
     exchange_hold(ex);
     return true;
 }
@@ -287,8 +310,8 @@ static int add_refused(struct exchange *ex)
 
     for (const struct refusal *r = ex->refused; r && rc == OK; r = r->next) {
         bool topic = node_role(r->topic, ROLE_TOPIC) || node_role(r->topic, ROLE_TOPIC_ID);
-        if (!topic || (ex->rule->items != F_NONE && !r->group && r->topic->field->id ==
-                                                                     ex->rule->items)) {
+        if (!topic ||
+            (ex->rule->items != F_NONE && !r->group && r->topic->field->id == ex->rule->items)) {
             rc = reply_add_item(&ex->reply, r->topic, r->error, NULL);
             open = false;
             continue;
@@ -543,6 +566,7 @@ void exchange_send(struct exchange *ex, struct part *p, enum upstream_kind kind)
     p->call.version = ex->head.version;
     p->call.client_id = ex->s->client_id[0] ? ex->s->client_id : NULL;
     p->call.deadline_us = call_deadline(ex);
+    ex->unrouted = false;
     up = rc == OK ? session_upstream(ex->s, p->broker, kind) : NULL;
     if (rc == OK)
         rc = up ? upstream_send(up, &p->call) : ERR_UNKNOWN;

@@ -32,8 +32,8 @@ struct part {
     struct msg request; /* what it asks: for the errors if it fails */
     struct buf frame;   /* the answer */
     struct msg answer;
-    int error;          /* Kafka code for everything in it, when there is no answer */
-    bool waiting;       /* on a broker */
+    int error;    /* Kafka code for everything in it, when there is no answer */
+    bool waiting; /* on a broker */
     bool answered;
     const struct node *split_of; /* the topic being split, and its copy in this part */
     struct node *split_to;
@@ -66,23 +66,28 @@ struct exchange {
     unsigned pending;         /* parts that wait on a broker */
     struct cluster_wait wait; /* for leaders or a coordinator */
     bool waiting;             /* on the cluster map */
+    bool unrouted;            /* nothing of it has been sent, nor has it been answered */
+    bool deferred;            /* it waits for an earlier one to be sent */
     bool denied;              /* something of it was: paced once */
     bool wants_ops_topic, wants_ops_cluster, wants_ops_group;
-    bool broker_any;          /* no coordinator: InitProducerId without a transactional id */
-    bool listing;             /* all topics were asked for: absent ones are left out */
-    bool fetch_ready;         /* a Fetch that was decided: it may begin at the queue's head */
-    bool map_waited;          /* for the granted topics to become known */
-    bool refreshed;           /* the map was refreshed for an id in the answer */
+    bool broker_any;           /* no coordinator: InitProducerId without a transactional id */
+    bool listing;              /* all topics were asked for: absent ones are left out */
+    bool fetch_ready;          /* a Fetch that was decided: it may begin at the queue's head */
+    bool map_waited;           /* for the granted topics to become known */
+    bool refreshed;            /* the map was refreshed for an id in the answer */
     const struct node *cursor; /* the key or group whose coordinator is being looked up */
-    size_t held_bytes;        /* counted in the session's */
-    size_t held_arena_bytes;  /* counted in the gate's */
-    int throttle_ms;          /* told to the client with a held-back denial */
+    size_t held_bytes;         /* counted in the session's */
+    size_t held_arena_bytes;   /* counted in the gate's */
+    int throttle_ms;           /* told to the client with a held-back denial */
     uint64_t started_us, not_before_us;
 };
 
 /* Takes the frame (header and body, no length). The header has been read into head. Everything that
  * follows, to the answer, is its own; on a broken frame the session is closed. */
 void exchange_start(struct session *s, struct buf *frame, const struct request_head *head);
+/* After a wait: begins what stood back behind it. A connection's requests go upstream in their order,
+ * as a broker would take them up. */
+void exchange_dispatch(struct session *s);
 /* Frees it; unanswered calls must have been dropped with their upstreams. */
 void exchange_free(struct exchange *ex);
 

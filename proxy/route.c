@@ -5,8 +5,8 @@
 
 #include "proxy/exchange.h"
 
-#define MAP_TIMEOUT_US         (5u * 1000000u)
-#define COORDINATOR_TIMEOUT_US (10u * 1000000u)
+#define MAP_TIMEOUT_US         (5 * UINT64_C(1000000))
+#define COORDINATOR_TIMEOUT_US (10 * UINT64_C(1000000))
 
 static void out_of_memory(struct exchange *ex)
 {
@@ -71,9 +71,8 @@ static void route_all(struct exchange *ex)
 
 static void route_groups(struct exchange *ex, struct node *items);
 
-static void on_coordinator(void *arg, int result)
+static void coordinator_found(struct exchange *ex, int result)
 {
-    struct exchange *ex = arg;
     struct node *items = ex->rule->items ? node_get(ex->request.root, ex->rule->items) : NULL;
     struct node *prev = NULL;
     int error = result > 0 ? result : KAFKA_COORDINATOR_NOT_AVAILABLE;
@@ -106,6 +105,14 @@ static void on_coordinator(void *arg, int result)
         }
         prev = e;
     }
+}
+
+static void on_coordinator(void *arg, int result)
+{
+    struct exchange *ex = arg;
+
+    coordinator_found(ex, result);
+    exchange_dispatch(ex->s);
 }
 
 /* The coordinator's id, or -1 when the look-up has been started. */
@@ -203,8 +210,7 @@ static void route_groups(struct exchange *ex, struct node *items)
     }
     ARRAY_EACH (e, items) {
         const struct node *id = group_of(e);
-        int32_t broker =
-            cluster_coordinator(c, COORDINATOR_GROUP, id->u.str.p, id->u.str.len);
+        int32_t broker = cluster_coordinator(c, COORDINATOR_GROUP, id->u.str.p, id->u.str.len);
         several = several || (e != items->child && broker != first);
         first = broker;
     }
@@ -268,6 +274,7 @@ static void on_map(void *arg, int result)
     ex->waiting = false;
     ex->refreshed = true;
     route_start(ex);
+    exchange_dispatch(ex->s);
 }
 
 const struct topic_info *route_topic(const struct exchange *ex, const struct node *topic)

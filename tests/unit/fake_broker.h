@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/buf.h"
 #include "base/loop.h"
 #include "codec/frame.h"
@@ -210,8 +211,7 @@ static inline void fake_metadata_msg(const struct fake *f, struct msg *r, struct
     struct node *topics = node_array(r, r->root, F_TOPICS);
     for (unsigned i = 0; !asked && i < f->ntopics; i++)
         fake_put_topic(r, topics, &f->topics[i]);
-    ARRAY_EACH(q, asked)
-    {
+    ARRAY_EACH (q, asked) {
         const struct node *name = node_get(q, F_NAME);
         bool found = false;
         for (unsigned i = 0; i < f->ntopics && !found; i++) {
@@ -383,6 +383,7 @@ static inline void fake_readable(void *arg)
 {
     struct fake_conn *c = arg;
     uint32_t len;
+    (void)sl_alloc_fail_after(0); /* memory is made short for who is tested, not for us */
     while (!c->closed && frame_length(&c->t.in, INT32_MAX, &len) == OK && c->t.in.len >= 4 + len) {
         struct buf frame;
         buf_init(&frame, len);
@@ -410,6 +411,7 @@ static inline void fake_accept(void *arg, unsigned ready)
     static const struct transport_events events = {fake_nothing, fake_readable, fake_nothing,
                                                    fake_failed};
     (void)ready;
+    (void)sl_alloc_fail_after(0);
     struct fake *f = arg;
     int fd = accept4(f->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)

@@ -508,7 +508,7 @@ static inline struct config *gate_bed_config(const char *more)
                      "             group_prefix: prefix, operations: ops}\n"
                      "upstream:\n"
                      "  brokers: ['127.0.0.1:%u']\n"
-                     "  request_timeout_ms: 2000\n"
+                     "  request_timeout_ms: 20000\n"
                      "  connects_per_s: 10000\n"
                      "store: {path: sluice.db}\n%s",
                      bed.up.fake[0].port, more);
