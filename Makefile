@@ -140,6 +140,10 @@ test:
 install: $(B)/sluice
 	install -D -m 0755 $(B)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 
+# What a tool that parses the sources must know; the generated header is there after a build.
+flags:
+	@echo -std=c11 $(CPPFLAGS)
+
 help:
 	@echo 'make            build the gate (build/release/sluice)'
 	@echo 'make demo       the whole story on an embedded cluster'
@@ -154,5 +158,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit clean check test install help bench demo demo-tools fuzz fuzz-targets conformance
+.PHONY: all lib unit clean check test install flags help bench demo demo-tools fuzz fuzz-targets conformance
 .DELETE_ON_ERROR:

@@ -61,7 +61,15 @@ struct app {
 
 /* --- mail to the workers */
 
-enum news { NEWS_START, NEWS_CHANGE, NEWS_KEYS, NEWS_GRANTS_READY, NEWS_CONFIG, NEWS_TOKEN, NEWS_DRAIN };
+enum news {
+    NEWS_START,
+    NEWS_CHANGE,
+    NEWS_KEYS,
+    NEWS_GRANTS_READY,
+    NEWS_CONFIG,
+    NEWS_TOKEN,
+    NEWS_DRAIN
+};
 
 struct worker_mail {
     struct mail mail;

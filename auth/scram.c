@@ -82,7 +82,8 @@ static int base64_decode(struct text t, uint8_t *out, size_t max)
     return (int)len;
 }
 
-/* No control characters. Kafka hashes the UTF-8 bytes as they are, without SASLprep, and so do we. */
+/* No control characters. Kafka hashes the UTF-8 bytes as they are, without SASLprep, and so do we.
+ */
 static bool text_plain(const char *s)
 {
     for (; *s; s++)

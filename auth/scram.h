@@ -52,8 +52,8 @@ struct scram {
 };
 
 /* The first message into out[SCRAM_MESSAGE_MAX]; user is UTF-8 without control characters (taken
- * as it is, as Kafka does: no SASLprep), 1 to SCRAM_USER_MAX bytes, else ERR_CONFIG. nonce: NULL for a random one; else
- * printable without a comma, at most SCRAM_NONCE_LEN characters. */
+ * as it is, as Kafka does: no SASLprep), 1 to SCRAM_USER_MAX bytes, else ERR_CONFIG. nonce: NULL
+ * for a random one; else printable without a comma, at most SCRAM_NONCE_LEN characters. */
 int scram_first(struct scram *s, enum scram_hash hash, const char *user, const char *nonce,
                 char *out, size_t *out_len, const char **why) SL_MUST;
 /* Takes the server's first message, gives the final one. ERR_MALFORMED: it breaks the grammar, or

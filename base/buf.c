@@ -173,7 +173,7 @@ static struct seg *chain_of(const uint8_t *p, size_t n)
 {
     struct seg *head = NULL, **end = &head;
     while (n) {
-        struct seg *s = seg_with_chunk(n > BUF_CHUNK_SMALL_BYTES * 2);
+        struct seg *s = seg_with_chunk(n > 2 * (size_t)BUF_CHUNK_SMALL_BYTES);
         if (!s)
             break;
         size_t part = n < s->chunk->cap ? n : s->chunk->cap;
@@ -240,13 +240,9 @@ nomem:
     return ERR_NOMEM;
 }
 
-int buf_move(struct buf *dst, struct buf *src)
+/* All of src, behind what dst has. */
+static void splice(struct buf *dst, struct buf *src)
 {
-    assert(dst != src && !dst->spare && !src->spare);
-    if (src->len == 0)
-        return OK;
-    if (!fits(dst, src->len))
-        return ERR_LIMIT;
     if (dst->last)
         dst->last->next = src->first;
     else
@@ -260,6 +256,16 @@ int buf_move(struct buf *dst, struct buf *src)
     src->first = src->last = NULL;
     src->len = 0;
     drop_tail(src);
+}
+
+int buf_move(struct buf *dst, struct buf *src)
+{
+    assert(dst != src && !dst->spare && !src->spare);
+    if (src->len == 0)
+        return OK;
+    if (!fits(dst, src->len))
+        return ERR_LIMIT;
+    splice(dst, src);
     return OK;
 }
 
@@ -329,6 +335,7 @@ int buf_share(struct buf *dst, const struct buf *src, size_t off, size_t n)
         struct seg *copy = seg_new(s->chunk, s->off + (uint32_t)off, (uint32_t)part);
         if (!copy) {
             buf_release(&fresh);
+            /* fresh.len counts its chain, so all of it is gone. NOLINTNEXTLINE(*-unix.Malloc) */
             return ERR_NOMEM;
         }
         s->chunk->refs++;
@@ -336,7 +343,8 @@ int buf_share(struct buf *dst, const struct buf *src, size_t off, size_t n)
         n -= part;
         off = 0;
     }
-    return buf_move(dst, &fresh);
+    splice(dst, &fresh);
+    return OK;
 }
 
 void buf_drain(struct buf *b, size_t n)
@@ -345,6 +353,7 @@ void buf_drain(struct buf *b, size_t n)
     b->len -= n;
     while (n) {
         struct seg *s = b->first;
+        assert(s);
         if (n < s->len) {
             s->off += (uint32_t)n;
             s->len -= (uint32_t)n;
@@ -355,7 +364,8 @@ void buf_drain(struct buf *b, size_t n)
         seg_free(s);
     }
     if (b->len == 0) {
-        b->first = b->last = NULL;
+        assert(!b->first); /* no segment is empty */
+        b->last = NULL;
         drop_tail(b);
     }
 }

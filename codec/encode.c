@@ -220,6 +220,8 @@ static bool value_is_default(const struct node *n)
         return n->u.num == row->default_int;
     case TYPE_FLOAT64: {
         double d = (double)row->default_int;
+        /* Bits, since -0.0 is not what 0.0 is on the wire.
+         * NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
         return memcmp(&n->u.real, &d, sizeof d) == 0;
     }
     case TYPE_UUID: {

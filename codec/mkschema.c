@@ -175,10 +175,13 @@ static bool line_next(char **text, struct line *l)
     if (end)
         *end = '\0';
     p[strcspn(p, "#")] = '\0';
-    for (p = strtok(p, " \t"); p; p = strtok(NULL, " \t")) {
+    for (p += strspn(p, " \t"); *p; p += strspn(p, " \t")) {
         if (l->n == TOKENS_MAX)
             die("more than %d words", TOKENS_MAX);
         l->word[l->n++] = p;
+        p += strcspn(p, " \t");
+        if (*p)
+            *p++ = '\0';
     }
     return true;
 }

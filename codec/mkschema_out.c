@@ -36,7 +36,7 @@ static int nnames;
 
 static int inst_add(const struct api *api, int def, struct range versions, int depth)
 {
-    size_t n = (size_t)(api->versions.max - api->versions.min + 1);
+    size_t n = (size_t)(api->versions.max - api->versions.min) + 1;
 
     insts = grow(insts, ninsts, sizeof *insts);
     insts[ninsts] = (struct inst){.api = api, .def = def, .versions = versions, .depth = depth};

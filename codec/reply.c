@@ -472,8 +472,7 @@ int reply_add_topic(struct reply_list *l, const struct node *topic, int error, s
     if (l->shape->parts.out == F_NONE)
         return node_set_num(l->reply, t, F_ERROR_CODE, error);
     struct node *parts = node_get(topic, l->shape->parts.in);
-    ARRAY_EACH(p, parts)
-    {
+    ARRAY_EACH (p, parts) {
         err = add_part(l, t, p, error, NULL);
         if (err)
             return err;
@@ -568,8 +567,7 @@ static int whole_topics(struct msg *m, const struct reply_shape *s, const struct
     if (err)
         return err;
     struct node *topics = node_get(request->root, s->topics.in);
-    ARRAY_EACH(t, topics)
-    {
+    ARRAY_EACH (t, topics) {
         struct node *added;
         err = reply_add_topic(&list, t, error, &added);
         if (err)
@@ -597,8 +595,7 @@ int reply_error(struct msg *reply, struct arena *a, const struct msg *request, i
     if (err || !(s->flags & WHOLE_ITEMS))
         return err;
     struct node *items = node_get(request->root, s->items.in);
-    ARRAY_EACH(item, items)
-    {
+    ARRAY_EACH (item, items) {
         err = add_item(reply, s, item, error, (s->flags & WHOLE_TEXT) != 0, NULL);
         if (err)
             return err;

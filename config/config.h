@@ -165,7 +165,8 @@ const struct strings *config_warnings(const struct config *c);
 const char *config_restart_option(const struct config *running, const struct config *loaded);
 
 /* One entry of grants[] that came over the control API as JSON, checked as strictly as one of the
- * file; an id in it must equal the one given. NULL with err on failure; freed by config_grant_free. */
+ * file; an id in it must equal the one given. NULL with err on failure; freed by config_grant_free.
+ */
 struct json_t;
 struct grant_config *config_grant_parse(const struct config *c, const char *id,
                                         struct json_t *object, char *err, size_t err_bytes) SL_MUST;

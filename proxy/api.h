@@ -21,11 +21,11 @@ struct api_rule {
     struct versions offered; /* what a client may send; ∩ schema ∩ brokers */
     int16_t advertised_min;  /* what ApiVersions says instead (Produce 0, see librdkafka#4956) */
     enum api_route route;
-    unsigned topic_ops;      /* any of these on each topic; 0: topics are not checked */
-    unsigned group_ops;      /* any of these on each group */
-    enum field_name topics;      /* the request's array of topics; F_NONE: none */
-    enum field_name partitions;  /* inside a topic */
-    enum field_name items;       /* the request's array of groups, keys or resources */
+    unsigned topic_ops;         /* any of these on each topic; 0: topics are not checked */
+    unsigned group_ops;         /* any of these on each group */
+    enum field_name topics;     /* the request's array of topics; F_NONE: none */
+    enum field_name partitions; /* inside a topic */
+    enum field_name items;      /* the request's array of groups, keys or resources */
     enum field_name reply_topics, reply_partitions, reply_items; /* the same in the answer */
 };
 

@@ -157,8 +157,12 @@ static void free_job(struct cleanup *j)
 
 void cleanup_release(struct gate *g)
 {
-    while (g->cleanups)
-        free_job(g->cleanups);
+    struct cleanup *next;
+
+    for (struct cleanup *j = g->cleanups; j; j = next) {
+        next = j->next;
+        free_job(j);
+    }
 }
 
 static void end_job(struct cleanup *j, const char *how)
@@ -224,8 +228,9 @@ static int encode_job(struct cleanup *j, int api, int version)
     arena_init(&arena, JOB_ARENA_BYTES);
     rc = msg_new(&m, &arena, schema_find(api, true), version);
     if (rc == OK)
-        rc = api == 13 ? fill_leave(&m, j->what)
-                       : api == 68 ? fill_heartbeat(&m, j->what) : fill_init(&m, j->what);
+        rc = api == 13   ? fill_leave(&m, j->what)
+             : api == 68 ? fill_heartbeat(&m, j->what)
+                         : fill_init(&m, j->what);
     if (rc == OK)
         rc = msg_encode(&m, &j->call.body);
     arena_release(&arena);
@@ -330,8 +335,8 @@ static void on_coordinator(void *arg, int result)
 
     j->waiting = false;
     if (result == OK)
-        send_job(j, cluster_coordinator(j->gate->cluster, kind, j->what->key,
-                                        strlen(j->what->key)));
+        send_job(j,
+                 cluster_coordinator(j->gate->cluster, kind, j->what->key, strlen(j->what->key)));
     else
         retry(j);
 }
@@ -373,8 +378,11 @@ static void look(void *arg, struct grant *g)
 static bool still_allowed(struct gate *g, const struct session *gone, const struct membership *m)
 {
     unsigned ops = m->kind == MEMBER_PRODUCER ? OP_WRITE : OP_READ;
-    struct still s = {g->grants, loop_wall_s(g->loop),
-                      gone->grants.count ? gone->grants.at[0]->participant : "", m->key, ops,
+    struct still s = {g->grants,
+                      loop_wall_s(g->loop),
+                      gone->grants.count ? gone->grants.at[0]->participant : "",
+                      m->key,
+                      ops,
                       false};
 
     grant_table_each_grant(g->grants, look, &s);

@@ -14,7 +14,7 @@
 
 #define MEMBERSHIPS_MAX    16
 #define CLEANUP_JOBS_MAX   256
-#define CLEANUP_TIMEOUT_US (10u * 1000000u)
+#define CLEANUP_TIMEOUT_US (10 * UINT64_C(1000000))
 
 struct exchange;
 struct membership;

@@ -497,6 +497,8 @@ int topics_take(struct cluster *c, const struct buf *frame, size_t body_off, int
     int niov = 0;
     for (const struct seg *s = frame->first; s; s = s->next)
         niov++;
+    if (niov == 0)
+        return ERR_MALFORMED;
     struct iovec *iov = sl_calloc((size_t)niov, sizeof(*iov));
     if (!iov)
         return ERR_NOMEM;

@@ -85,8 +85,8 @@ struct exchange {
 /* Takes the frame (header and body, no length). The header has been read into head. Everything that
  * follows, to the answer, is its own; on a broken frame the session is closed. */
 void exchange_start(struct session *s, struct buf *frame, const struct request_head *head);
-/* After a wait: begins what stood back behind it. A connection's requests go upstream in their order,
- * as a broker would take them up. */
+/* After a wait: begins what stood back behind it. A connection's requests go upstream in their
+ * order, as a broker would take them up. */
 void exchange_dispatch(struct session *s);
 /* Frees it; unanswered calls must have been dropped with their upstreams. */
 void exchange_free(struct exchange *ex);

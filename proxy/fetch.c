@@ -34,10 +34,8 @@ static int fill_part(struct fetch_room *r, struct reply_list *list, const struct
 {
     int rc = OK;
 
-    ARRAY_EACH(t, node_get(p->request.root, F_TOPICS))
-    {
-        ARRAY_EACH(q, node_get(t, F_PARTITIONS))
-        {
+    ARRAY_EACH (t, node_get(p->request.root, F_TOPICS)) {
+        ARRAY_EACH (q, node_get(t, F_PARTITIONS)) {
             struct node *added;
             rc = reply_add_partition(list, t, q, KAFKA_NONE, &added);
             if (rc == OK)
@@ -53,8 +51,7 @@ static int fail_part(struct reply_list *list, const struct part *p, int error)
 {
     int rc = OK;
 
-    ARRAY_EACH(t, node_get(p->request.root, F_TOPICS))
-    {
+    ARRAY_EACH (t, node_get(p->request.root, F_TOPICS)) {
         rc = reply_add_topic(list, t, error, NULL);
         if (rc != OK)
             return rc;

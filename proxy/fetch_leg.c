@@ -105,8 +105,7 @@ static unsigned count_partitions(const struct node *topics)
 {
     unsigned n = 0;
 
-    ARRAY_EACH(t, topics)
-    {
+    ARRAY_EACH (t, topics) {
         const struct node *p = node_get(t, F_PARTITIONS);
         n += p ? p->count : 0;
     }
@@ -129,14 +128,12 @@ static enum leg_state judge(struct leg *l, const struct node *asked)
     }
     if (topics->count == 0)
         return LEG_EMPTY;
-    ARRAY_EACH(t, topics)
-    {
+    ARRAY_EACH (t, topics) {
         struct node *question = leg_topic(asked, &at, t), *place = NULL;
         if (!question)
             return LEG_WAITING;
         place = node_get(question, F_PARTITIONS)->child;
-        ARRAY_EACH(p, node_get(t, F_PARTITIONS))
-        {
+        ARRAY_EACH (p, node_get(t, F_PARTITIONS)) {
             if (!leg_partition(question, &place, node_num(p, F_PARTITION_INDEX, -1)))
                 return LEG_WAITING;
             news = news || partition_has_news(p);
@@ -394,13 +391,11 @@ static uint64_t make_stamp(const struct fetch_room *r, const struct part *p)
 {
     uint64_t h = 14695981039346656037u;
 
-    ARRAY_EACH(t, node_get(p->request.root, F_TOPICS))
-    {
+    ARRAY_EACH (t, node_get(p->request.root, F_TOPICS)) {
         const struct topic_info *info = route_topic(r->ex, t);
         for (unsigned i = 0; info && i < sizeof(info->id); i++)
             h = (h ^ info->id[i]) * 1099511628211u;
-        ARRAY_EACH(q, node_get(t, F_PARTITIONS))
-        {
+        ARRAY_EACH (q, node_get(t, F_PARTITIONS)) {
             int64_t i = node_num(q, F_PARTITION, -1);
             if (info && i >= 0 && i < info->npartitions)
                 h = (h ^ (uint32_t)info->partitions[i].epoch) * 1099511628211u;

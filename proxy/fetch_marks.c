@@ -91,10 +91,8 @@ struct mark *marks_get(struct fetch_room *r, const struct node *topic, int32_t i
 
 void marks_note(struct fetch_room *r, const struct msg *answer)
 {
-    ARRAY_EACH(t, node_get(answer->root, F_RESPONSES))
-    {
-        ARRAY_EACH(p, node_get(t, F_PARTITIONS))
-        {
+    ARRAY_EACH (t, node_get(answer->root, F_RESPONSES)) {
+        ARRAY_EACH (p, node_get(t, F_PARTITIONS)) {
             const struct node *records = node_get(p, F_RECORDS);
             struct mark *m = marks_get(r, t, (int32_t)node_num(p, F_PARTITION_INDEX, -1), true);
             if (!m || node_num(p, F_ERROR_CODE, 0) != KAFKA_NONE)
@@ -132,10 +130,8 @@ int marks_fill(struct fetch_room *r, struct msg *reply, const struct node *topic
 static void note_asked(struct fetch_room *r)
 {
     for (const struct part *part = r->ex->parts; part; part = part->next) {
-        ARRAY_EACH(t, node_get(part->request.root, F_TOPICS))
-        {
-            ARRAY_EACH(p, node_get(t, F_PARTITIONS))
-            {
+        ARRAY_EACH (t, node_get(part->request.root, F_TOPICS)) {
+            ARRAY_EACH (p, node_get(t, F_PARTITIONS)) {
                 struct mark *m = marks_get(r, t, (int32_t)node_num(p, F_PARTITION, -1), true);
                 if (m)
                     m->asked = r->round;

@@ -43,8 +43,8 @@ enum leg_state {
     LEG_FAILED,
 };
 
-/* One leader's share of a Fetch. Outlives its exchange when it is parked. A leader may have several:
- * they are answered in the order in which they were asked. */
+/* One leader's share of a Fetch. Outlives its exchange when it is parked. A leader may have
+ * several: they are answered in the order in which they were asked. */
 struct leg {
     struct leg *next;
     struct fetch_room *room;
@@ -52,20 +52,20 @@ struct leg {
     enum leg_state state;
     struct upstream *up;
     struct upstream_call call;
-    bool calling;      /* the call is on the connection */
-    bool discard;      /* nobody wants the answer: read it and forget it */
-    bool held;         /* a large answer that is read whole, since it cannot stream */
-    bool again;        /* asked again with a small max_bytes, since its shape could not stream */
-    struct buf key;    /* the request with max_wait_ms 0: what another must equal to take over */
-    uint64_t stamp;    /* of the topic ids and leader epochs that it was asked under: likewise */
-    unsigned asks;     /* within this Fetch */
+    bool calling;   /* the call is on the connection */
+    bool discard;   /* nobody wants the answer: read it and forget it */
+    bool held;      /* a large answer that is read whole, since it cannot stream */
+    bool again;     /* asked again with a small max_bytes, since its shape could not stream */
+    struct buf key; /* the request with max_wait_ms 0: what another must equal to take over */
+    uint64_t stamp; /* of the topic ids and leader epochs that it was asked under: likewise */
+    unsigned asks;  /* within this Fetch */
     struct arena arena;
-    struct buf frame;  /* the answer's body, when it is held whole */
+    struct buf frame; /* the answer's body, when it is held whole */
     struct msg answer;
     const struct part *part; /* of the current exchange; NULL: parked */
     uint64_t parked_us;
-    uint64_t streamed_us;    /* when it last streamed: leaders take turns */
-    uint32_t topics;         /* that it was asked for */
+    uint64_t streamed_us; /* when it last streamed: leaders take turns */
+    uint32_t topics;      /* that it was asked for */
     int16_t version;
     uint64_t body_len;
     int error;
@@ -82,24 +82,24 @@ struct stream_extra {
 struct stream {
     struct leg *leg;
     struct walk walk;
-    uint64_t moved;           /* body bytes that have left the leg's buffer */
+    uint64_t moved;              /* body bytes that have left the leg's buffer */
     uint64_t zero_from, zero_to; /* an unknown tag's content, blanked as it passes */
-    struct buf front;         /* whole topics that go first */
+    struct buf front;            /* whole topics that go first */
     uint32_t front_topics;
     struct stream_extra *extras;
-    struct node *topic;       /* of the request, that is passing now */
-    struct node *at;          /* of its partitions: where to look first */
-    struct node *next_topic;  /* likewise of the topics */
-    uint64_t name_off;        /* of the passing topic's name */
+    struct node *topic;      /* of the request, that is passing now */
+    struct node *at;         /* of its partitions: where to look first */
+    struct node *next_topic; /* likewise of the topics */
+    uint64_t name_off;       /* of the passing topic's name */
     uint32_t name_len;
     uint8_t id[16];
-    uint64_t count_off;       /* where the last length or count started */
-    int32_t index;            /* the passing partition */
+    uint64_t count_off; /* where the last length or count started */
+    int32_t index;      /* the passing partition */
 };
 
 struct mark {
     int64_t high_watermark, last_stable, log_start;
-    int32_t epoch; /* of the map when it was noted */
+    int32_t epoch;  /* of the map when it was noted */
     uint32_t asked; /* the room's round when it was last asked for */
     bool known;
     bool had_data; /* in this session's last answer that held the partition */
@@ -146,8 +146,8 @@ int fetch_normalize(struct exchange *ex) SL_MUST;
 /* The element of the list with this name or id (of a request or an answer); *at: where to look
  * first, and where the next one is to be looked for. */
 struct node *leg_topic(const struct node *topics, struct node **at, const struct node *like);
-/* The same for a partition of a request's topic. Each is found once: NULL when it was not asked for,
- * or has been found before. */
+/* The same for a partition of a request's topic. Each is found once: NULL when it was not asked
+ * for, or has been found before. */
 struct node *leg_partition(struct node *topic, struct node **at, int64_t index);
 /* Takes over an equal parked leg, or asks anew. A leg that could not ask is LEG_FAILED. NULL: out
  * of memory. */

@@ -57,8 +57,8 @@ static struct item *list_items(struct arena *arena, const struct node *array)
     struct item *items = arena_alloc(arena, array->count * sizeof(*items));
     uint32_t n = 0;
 
-    for (struct node *e = items ? array->child : NULL; e; e = e->next)
-        items[n++] = (struct item){e, n, false};
+    for (struct node *e = items ? array->child : NULL; e; e = e->next, n++)
+        items[n] = (struct item){e, n, false};
     return items;
 }
 
@@ -76,8 +76,7 @@ static bool ascending(const struct node *partitions)
 {
     int64_t last = INT64_MIN;
 
-    ARRAY_EACH(p, partitions)
-    {
+    ARRAY_EACH (p, partitions) {
         int64_t index = node_num(p, F_PARTITION, -1);
         if (index <= last)
             return false;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "codec/read.h"
 #include "proxy/fetch_priv.h"
 #include "proxy/virtual.h"
 
@@ -104,8 +105,10 @@ static int fill(struct fetch_room *r, struct stream *st, uint64_t *grown)
     uint32_t own = st->leg->topics;
     int rc = fetch_join(r, st->leg);
 
-    topics = rc == OK ? node_get(ex->reply.root, F_RESPONSES) : NULL;
-    for (struct node *t = topics ? topics->child : NULL; t && rc == OK; t = next) {
+    if (rc != OK)
+        return rc;
+    topics = node_get(ex->reply.root, F_RESPONSES);
+    for (struct node *t = topics->child; t && rc == OK; t = next) {
         const struct node *shared = leg_topic(leg_topics(st), &at, t);
         struct node *parts = node_get(t, F_PARTITIONS);
         struct stream_extra *e;
@@ -296,8 +299,9 @@ static void begin_partitions(struct pass *p)
 /* Overwrites the int32 that ends at the walker's place. */
 static void overwrite_int32(struct pass *p, int32_t v)
 {
-    uint8_t b[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
+    uint8_t b[4];
 
+    write_u32(b, (uint32_t)v);
     if (p->st->walk.value != v)
         buf_overwrite(p->in, (size_t)(p->st->walk.offset - 4 - p->st->moved), b, sizeof(b));
 }

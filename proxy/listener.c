@@ -1,5 +1,6 @@
 #include "proxy/listener.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -87,7 +88,7 @@ static void on_rested(void *arg)
 static void rest(struct listener *l)
 {
     atomic_fetch_add_explicit(&l->rests, 1, memory_order_relaxed);
-    if (loop_timer_set(l->rest, LISTENER_REST_MS * 1000) == OK)
+    if (loop_timer_set(l->rest, LISTENER_REST_MS * UINT64_C(1000)) == OK)
         doors_want(l, 0);
 }
 
@@ -103,6 +104,7 @@ static unsigned total_sessions(const struct listener *l)
 static struct worker *least_loaded(struct listener *l)
 {
     struct worker *best = NULL;
+    assert(l->worker_count > 0);
     for (unsigned i = 0; i < l->worker_count; i++) {
         struct worker *w = l->workers[(l->next + i) % l->worker_count];
         if (!best || worker_sessions(w) < worker_sessions(best))

@@ -6,7 +6,7 @@
 #include "proxy/exchange.h"
 #include "proxy/virtual.h"
 
-#define COORDINATOR_TIMEOUT_US (10u * 1000000u)
+#define COORDINATOR_TIMEOUT_US         (10 * UINT64_C(1000000))
 #define KAFKA_MISMATCHED_ENDPOINT_TYPE 114
 
 static void finish(struct exchange *ex, int rc)
@@ -300,8 +300,7 @@ static int put_coordinator(struct exchange *ex, int error)
 static void on_coordinator(void *arg, int result)
 {
     struct exchange *ex = arg;
-    int error = result == OK ? KAFKA_NONE
-                             : (result > 0 ? result : KAFKA_COORDINATOR_NOT_AVAILABLE);
+    int error = result == OK ? KAFKA_NONE : (result > 0 ? result : KAFKA_COORDINATOR_NOT_AVAILABLE);
 
     ex->waiting = false;
     if (put_coordinator(ex, error) != OK)
@@ -319,8 +318,7 @@ static void find_next(struct exchange *ex)
         int error = key_error(ex, type, key);
         struct cluster *c = ex->s->gate->cluster;
 
-        if (error == KAFKA_NONE &&
-            cluster_coordinator(c, type, key->u.str.p, key->u.str.len) < 0) {
+        if (error == KAFKA_NONE && cluster_coordinator(c, type, key->u.str.p, key->u.str.len) < 0) {
             uint64_t now = loop_now_us(ex->s->gate->loop);
             uint64_t end = ex->started_us + COORDINATOR_TIMEOUT_US;
             if (end > now) {

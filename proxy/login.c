@@ -15,7 +15,7 @@
 
 #define INVALID_TOKEN "{\"status\":\"invalid_token\"}"
 /* A fetch because of an unknown key id is asked for this often; the fetcher has its own bound. */
-#define UNKNOWN_KID_US (1u * 1000000u)
+#define UNKNOWN_KID_US (1 * UINT64_C(1000000))
 
 static void login_audit(struct session *s, enum audit_kind kind, const struct identity *id,
                         const char *reason, int64_t lifetime_s)
@@ -82,8 +82,8 @@ static void refuse(struct exchange *ex, const struct identity *id, const char *r
     login_audit(s, AUDIT_AUTH_FAIL, id, reason, 0);
     rc = reply_new(&ex->reply, &ex->arena, &ex->request);
     if (rc == OK)
-        rc = node_set_str(&ex->reply, ex->reply.root, F_AUTH_BYTES,
-                          (const uint8_t *)INVALID_TOKEN, sizeof(INVALID_TOKEN) - 1);
+        rc = node_set_str(&ex->reply, ex->reply.root, F_AUTH_BYTES, (const uint8_t *)INVALID_TOKEN,
+                          sizeof(INVALID_TOKEN) - 1);
     if (rc != OK) {
         session_close(s, "out of memory", false);
         return;
@@ -194,8 +194,8 @@ static void accept_login(struct exchange *ex, struct identity *id, struct grant_
     }
     if (again)
         principals_leave(g->principals, &s->id);
-    s->entered = principals_enter(g->principals, id, g->config->limits.connections_per_principal) ==
-                 OK;
+    s->entered =
+        principals_enter(g->principals, id, g->config->limits.connections_per_principal) == OK;
     session_unwatch(s);
     s->topics_known = false;
     grant_set_clear(&s->grants);
@@ -274,9 +274,10 @@ static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct 
     } else if (s->state == SESSION_REAUTH && !grant_set_same_rights(&s->grants, &set)) {
         gate_count(g, logins_refused, 1);
         login_audit(s, AUDIT_AUTH_FAIL, id, "other rights at re-authentication", 0);
-        answer_error(ex, KAFKA_SASL_AUTHENTICATION_FAILED,
-                     "Re-authentication must keep participant, topics, group prefix and operations.",
-                     "other rights at re-authentication");
+        answer_error(
+            ex, KAFKA_SASL_AUTHENTICATION_FAILED,
+            "Re-authentication must keep participant, topics, group prefix and operations.",
+            "other rights at re-authentication");
     } else {
         accept_login(ex, id, &set);
     }

@@ -43,8 +43,7 @@ static int merge_items(struct exchange *ex, struct msg *answer)
 
 static int merge_failure(struct exchange *ex, struct reply_list *list, const struct part *p)
 {
-    const struct node *items =
-        ex->rule->items ? node_get(p->request.root, ex->rule->items) : NULL;
+    const struct node *items = ex->rule->items ? node_get(p->request.root, ex->rule->items) : NULL;
     int rc = OK;
 
     if (list) {

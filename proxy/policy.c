@@ -113,8 +113,8 @@ static bool group_allowed(struct exchange *ex, const struct node *id, unsigned o
 {
     if (id && !id->null && grant_group(grants_of(ex), id->u.str.p, id->u.str.len, ops))
         return true;
-    session_denied(ex->s, ex, "group", id ? (const void *)id->u.str.p : "",
-                   id ? id->u.str.len : 0, KAFKA_GROUP_AUTHORIZATION_FAILED);
+    session_denied(ex->s, ex, "group", id ? (const void *)id->u.str.p : "", id ? id->u.str.len : 0,
+                   KAFKA_GROUP_AUTHORIZATION_FAILED);
     return false;
 }
 

@@ -20,7 +20,7 @@ struct principals {
 };
 
 /* The longest key. */
-#define KEY_MAX (4 * IDENTITY_TEXT_MAX)
+#define KEY_MAX ((size_t)4 * IDENTITY_TEXT_MAX)
 
 static size_t make_key(const struct identity *id, char out[KEY_MAX])
 {

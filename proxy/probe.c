@@ -196,8 +196,7 @@ static void take_features(struct cluster *c, const struct msg *m)
         return;
     c->features_epoch = epoch;
     c->nfeatures = 0;
-    ARRAY_EACH(f, node_get(m->root, F_FINALIZED_FEATURES))
-    {
+    ARRAY_EACH (f, node_get(m->root, F_FINALIZED_FEATURES)) {
         const struct node *name = node_get(f, F_NAME);
         if (!name || name->null || name->u.str.len >= CLUSTER_FEATURE_BYTES ||
             c->nfeatures == CLUSTER_FEATURES_MAX)
@@ -214,8 +213,7 @@ static void take_versions(struct broker *b, const struct msg *m)
 {
     for (int i = 0; i < CLUSTER_APIS; i++)
         b->versions[i] = (struct versions){1, 0};
-    ARRAY_EACH(k, node_get(m->root, F_API_KEYS))
-    {
+    ARRAY_EACH (k, node_get(m->root, F_API_KEYS)) {
         int64_t api = node_num(k, F_API_KEY, -1);
         if (api >= 0 && api < CLUSTER_APIS)
             b->versions[api] = (struct versions){(int16_t)node_num(k, F_MIN_VERSION, 1),
@@ -230,8 +228,7 @@ static void take_versions(struct broker *b, const struct msg *m)
 static int versions_below(const struct broker *b, const struct msg *m)
 {
     int64_t max = 0;
-    ARRAY_EACH(k, m ? node_get(m->root, F_API_KEYS) : NULL)
-    {
+    ARRAY_EACH (k, m ? node_get(m->root, F_API_KEYS) : NULL) {
         if (node_num(k, F_API_KEY, -1) == API_API_VERSIONS)
             max = node_num(k, F_MAX_VERSION, 0);
     }

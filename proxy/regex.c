@@ -7,11 +7,11 @@
 
 #include "proxy/exchange.h"
 
-#define REGEX_PATTERN_MAX    1024
-#define REGEX_NESTING_MAX    32
-#define REGEX_MATCH_MAX      10000 /* for each name, and there may be some thousands */
-#define REGEX_DEPTH_MAX      256
-#define REGEX_HEAP_KIB       256
+#define REGEX_PATTERN_MAX 1024
+#define REGEX_NESTING_MAX 32
+#define REGEX_MATCH_MAX   10000 /* for each name, and there may be some thousands */
+#define REGEX_DEPTH_MAX   256
+#define REGEX_HEAP_KIB    256
 
 struct regex {
     pcre2_code *code;

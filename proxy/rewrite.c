@@ -7,8 +7,8 @@
 #include "proxy/exchange.h"
 #include "proxy/virtual.h"
 
-#define TREE_DEPTH_MAX 16
-#define OPS_UNKNOWN    INT32_MIN
+#define TREE_DEPTH_MAX       16
+#define OPS_UNKNOWN          INT32_MIN
 #define UNKNOWN_SERVER_ERROR (-1)
 
 /* Answers that describe a foreign topic inside a granted group (KafkaApis). */
@@ -147,9 +147,9 @@ static int note_error(struct exchange *ex, struct node *n)
     case KAFKA_LEADER_NOT_AVAILABLE:
     case KAFKA_NOT_LEADER_OR_FOLLOWER:
     case KAFKA_UNKNOWN_TOPIC_ID:
-    case 72: /* LISTENER_NOT_FOUND */
-    case 74: /* FENCED_LEADER_EPOCH */
-    case 75: /* UNKNOWN_LEADER_EPOCH */
+    case 72:  /* LISTENER_NOT_FOUND */
+    case 74:  /* FENCED_LEADER_EPOCH */
+    case 75:  /* UNKNOWN_LEADER_EPOCH */
     case 103: /* INCONSISTENT_TOPIC_ID */
         cluster_stale(c);
         break;
@@ -164,8 +164,7 @@ static int note_error(struct exchange *ex, struct node *n)
                 cluster_forget_coordinator(c, txn ? COORDINATOR_TXN : COORDINATOR_GROUP,
                                            key->u.str.p, key->u.str.len);
             ARRAY_EACH (e, items) {
-                const struct node *g =
-                    e->field->type == TYPE_STRUCT ? node_role(e, ROLE_GROUP) : e;
+                const struct node *g = e->field->type == TYPE_STRUCT ? node_role(e, ROLE_GROUP) : e;
                 if (g)
                     cluster_forget_coordinator(c, COORDINATOR_GROUP, g->u.str.p, g->u.str.len);
             }
@@ -208,7 +207,8 @@ static int rewrite_field(struct exchange *ex, struct node *st, struct node *f)
         return OK;
     case ROLE_RACK:
     case ROLE_REGEX:
-        return nullable ? node_set_null(m, st, f->field->id) : node_set_text(m, st, f->field->id, "");
+        return nullable ? node_set_null(m, st, f->field->id)
+                        : node_set_text(m, st, f->field->id, "");
     case ROLE_CLUSTER:
         return node_set_text(m, st, f->field->id, c->cluster_id);
     case ROLE_TEXT:
@@ -263,8 +263,8 @@ static bool names_foreign(const struct exchange *ex, const struct node *array, e
     return false;
 }
 
-/* ConsumerGroupDescribe: a group that describes a foreign topic anywhere is answered with 29. Before
- * the pass by roles, which would take the foreign topics out of the assignments. */
+/* ConsumerGroupDescribe: a group that describes a foreign topic anywhere is answered with 29.
+ * Before the pass by roles, which would take the foreign topics out of the assignments. */
 static int hide_described(struct exchange *ex)
 {
     struct msg *m = &ex->reply;

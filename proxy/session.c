@@ -13,12 +13,12 @@
 
 /* Answers move to the transport while less than this waits there; the rest stays with its exchange,
  * so that a slow reader holds at most this and one answer in the transport. */
-#define SESSION_OUT_HIGH_BYTES (256 * 1024)
+#define SESSION_OUT_HIGH_BYTES ((size_t)256 * 1024)
 /* What may arrive ahead of need: pipelined small requests. A larger frame lifts the bound to its
  * own length. */
-#define SESSION_IN_BYTES (64 * 1024)
+#define SESSION_IN_BYTES ((size_t)64 * 1024)
 /* A frame's deadline moves whenever this much more of it has arrived. */
-#define SESSION_PROGRESS_BYTES (16 * 1024)
+#define SESSION_PROGRESS_BYTES ((size_t)16 * 1024)
 
 static const char *peer_text(const struct sockaddr_storage *peer, char *out, size_t n)
 {
@@ -97,8 +97,9 @@ static void on_deadline(void *arg)
     case SESSION_READY:
     case SESSION_REAUTH:
         if (s->in_frame) {
-            session_close(s, s->starved ? "no room for a large request"
-                                        : "a request stopped arriving", false);
+            session_close(s,
+                          s->starved ? "no room for a large request" : "a request stopped arriving",
+                          false);
         } else if (s->head) {
             arm_deadline(s); /* it waits for us, not we for it */
         } else {
@@ -507,11 +508,10 @@ void session_denied(struct session *s, struct exchange *ex, const char *resource
         return;
     }
     summarize_denials(s, m);
-    *m = (struct denial_memo){.api = ex->head.api,
-                              .error = (int16_t)error,
-                              .hash = hash,
-                              .resource_type = resource_type};
-    /* A name as short as this one is told whole; n may be 0, and then nothing of it is looked at. */
+    *m = (struct denial_memo){
+        .api = ex->head.api, .error = (int16_t)error, .hash = hash, .resource_type = resource_type};
+    /* A name as short as this one is told whole; n may be 0, and then nothing of it is looked at.
+     */
     if (n > 0)
         memcpy(m->resource, resource, n < sizeof(m->resource) - 1 ? n : sizeof(m->resource) - 1);
     session_audit(s, &e);

@@ -30,8 +30,8 @@ enum session_state {
     SESSION_HANDSHAKEN, /* SaslAuthenticate only */
     SESSION_REFUSED,    /* a bad token was answered; one more SaslAuthenticate, then the end */
     SESSION_READY,
-    SESSION_REAUTH,     /* a handshake in a running session: SaslAuthenticate only */
-    SESSION_DRAINING,   /* expired or shutting down: no new requests */
+    SESSION_REAUTH,   /* a handshake in a running session: SaslAuthenticate only */
+    SESSION_DRAINING, /* expired or shutting down: no new requests */
     SESSION_CLOSED,
 };
 
@@ -91,9 +91,9 @@ struct session {
     uint64_t out_seen, out_since_us; /* progress of a slow reader */
 
     struct exchange *head, *tail; /* in request order */
-    struct exchange *dead; /* answered; freed at the end of the turn */
+    struct exchange *dead;        /* answered; freed at the end of the turn */
     unsigned in_flight;
-    size_t held_bytes;     /* frames and trees of the requests under way */
+    size_t held_bytes; /* frames and trees of the requests under way */
     struct session_link *links;
     struct fetch_room *fetch;
     struct membership *memberships; /* groups and transactions that it joined */
@@ -130,7 +130,8 @@ void session_tick(struct session *s);
 void session_protocol_error(struct session *s, const struct request_head *h, uint64_t offset,
                             const char *why);
 /* The connection to a broker for this kind of call, opened on need. NULL: no memory, or unknown. */
-struct upstream *session_upstream(struct session *s, int32_t broker, enum upstream_kind kind) SL_MUST;
+struct upstream *session_upstream(struct session *s, int32_t broker,
+                                  enum upstream_kind kind) SL_MUST;
 /* Drops that connection (without calling back). */
 void session_drop_upstream(struct session *s, int32_t broker, enum upstream_kind kind, bool hard);
 /* Lets go of the watched topics. */

@@ -18,7 +18,7 @@
 
 /* Raw bytes that OpenSSL may take from the kernel in one call. It goes on reading by itself as
  * long as records come that carry no payload (key updates), which must not hold the loop. */
-#define RAW_BYTES_MAX (64 * 1024)
+#define RAW_BYTES_MAX ((size_t)64 * 1024)
 
 /* "TLS handshake failed: " and OpenSSL's longest reason. */
 #define WHY_BYTES 128

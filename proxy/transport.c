@@ -18,7 +18,7 @@ enum { STATE_CLOSED, STATE_CONNECTING, STATE_HANDSHAKE, STATE_OPEN, STATE_FAILED
 
 /* What the peer sent and nobody will read is swallowed on an orderly close, up to this: closing
  * with unread bytes would turn our FIN into a reset and may cost the peer our last words. */
-#define SWALLOW_BYTES (64 * 1024)
+#define SWALLOW_BYTES ((size_t)64 * 1024)
 
 /* --- plain */
 
@@ -422,7 +422,7 @@ void transport_bulk(struct transport *t, bool on)
 /* FIN, but not a reset because of bytes that nobody has read. */
 static void shut_gently(int fd)
 {
-    static const size_t piece = 16 * 1024;
+    static const size_t piece = (size_t)16 * 1024;
     (void)shutdown(fd, SHUT_WR);
     for (size_t swallowed = 0; swallowed < SWALLOW_BYTES; swallowed += piece) {
         /* TCP drops what MSG_TRUNC asks for without copying it. */

@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "base/loop.h"
 
-#define TRANSPORT_TURN_BYTES (256 * 1024)
+#define TRANSPORT_TURN_BYTES ((size_t)256 * 1024)
 
 struct transport;
 struct tls_context; /* counted; an SSL_CTX with what sluice needs to know of it */
@@ -105,10 +105,10 @@ bool transport_resumed(const struct transport *t);
 
 /* --- contexts. Built on the control thread, shared by workers (counted with atomics). */
 struct tls_server_settings {
-    const char *certificate, *key; /* PEM files */
-    const char *client_ca;         /* PEM file, or NULL */
-    int client_certificate;        /* 0 none, 1 optional, 2 required */
-    int min_version;               /* 12 or 13 */
+    const char *certificate, *key;      /* PEM files */
+    const char *client_ca;              /* PEM file, or NULL */
+    int client_certificate;             /* 0 none, 1 optional, 2 required */
+    int min_version;                    /* 12 or 13 */
     const char *ciphers, *ciphersuites; /* NULL: sluice's own choice */
 };
 struct tls_client_settings {

@@ -115,8 +115,7 @@ static int send_authenticate(struct upstream *u, const struct buf *message)
  * first to meet a broker, asks on its connection; others know from the probe. */
 static int take_versions(struct upstream *u, const struct msg *m, const char **why)
 {
-    ARRAY_EACH(key, node_get(m->root, F_API_KEYS))
-    {
+    ARRAY_EACH (key, node_get(m->root, F_API_KEYS)) {
         if (node_num(key, F_API_KEY, -1) != API_SASL_AUTHENTICATE)
             continue;
         int64_t max = node_num(key, F_MAX_VERSION, 0);

@@ -21,50 +21,77 @@ check() { # NAME COMMAND...
     fi
 }
 
-sources() { git ls-files '*.c' '*.h'; }
-own() { git ls-files 'base/*.[ch]' 'codec/*.[ch]' 'config/*.[ch]' 'auth/*.[ch]' 'audit/*.[ch]' \
-    'proxy/*.[ch]' 'control/*.[ch]'; }
+# The configuration checks ask the gate itself, and the compilers' flags name a generated header.
+make -s -j"$(nproc)" all || exit
 
-# Dependencies run one way: base <- codec, config <- auth, audit <- proxy <- control.
+sources() { git ls-files '*.c' '*.h'; }
+gate() { git ls-files 'base/*.[ch]' 'codec/*.[ch]' 'config/*.[ch]' 'auth/*.[ch]' 'audit/*.[ch]' \
+    'proxy/*.[ch]' 'control/*.[ch]' main.c run.c run.h; }
+own() { gate && git ls-files 'demo/*.[ch]'; }
+units() { own | grep '\.c$'; }
+
+# Dependencies run one way: base <- codec, config <- auth, audit <- proxy <- control <- main, run.
+# What a demonstration shares with the gate is base.
 include_direction() {
     local bad=0
-    forbid() { # FOLDER PATTERN WHAT
-        if git ls-files "$1/*.[ch]" | xargs grep -nE "#include \"($2)/" 2>/dev/null; then
+    forbid() { # FOLDER PATTERN
+        if git ls-files "$1/*.[ch]" | xargs grep -nE "#include \"($2)(/|\.h)"; then
             printf '%s must not include %s\n' "$1" "$2"
             bad=1
         fi
     }
-    forbid base 'codec|config|auth|audit|proxy|control'
-    forbid codec 'config|auth|audit|proxy|control'
-    forbid config 'codec|auth|audit|proxy|control'
-    forbid auth 'codec|audit|proxy|control'
-    forbid audit 'codec|auth|proxy|control'
-    forbid proxy 'control'
+    forbid base 'codec|config|auth|audit|proxy|control|run'
+    forbid codec 'config|auth|audit|proxy|control|run'
+    forbid config 'codec|auth|audit|proxy|control|run'
+    forbid auth 'codec|audit|proxy|control|run'
+    forbid audit 'codec|auth|proxy|control|run'
+    forbid proxy 'control|run'
+    forbid control 'run'
+    forbid demo 'codec|config|auth|audit|proxy|control|run'
     return $bad
 }
 
 # Who may see which library.
 library_seen_by() { # HEADER-PATTERN FILE-PATTERN
-    ! own | grep -vE "$2" | xargs grep -nE "#include <($1)"
+    ! gate | grep -vE "$2" | xargs grep -nE "#include <($1)"
 }
 
+# Without a bound, with a hidden state, or with errors that cannot be told.
 banned_functions() {
-    ! own | xargs grep -nE '\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|alloca|atoi|rand)\s*\('
+    ! own | xargs grep -nE '\b(strcpy|strcat|strncpy|strncat|sprintf|vsprintf|gets|sscanf|strtok|'`
+        `'alloca|atoi|atol|atoll|atof|rand|srand|system|popen|tmpnam|tempnam|mktemp|gmtime|'`
+        `'localtime|ctime|asctime|setjmp|longjmp|gethostbyname|inet_ntoa|inet_addr)\s*\('
+}
+
+# base/alloc can be made to fail, so that tests walk the paths of running out of memory.
+allocation() {
+    ! gate | grep -E '^(base|auth|audit|proxy)/' | grep -v '^base/alloc' |
+        xargs grep -nE '(^|[^_a-z])(malloc|calloc|realloc|strdup)\s*\('
 }
 
 no_leftovers() { ! own | xargs grep -nE 'TODO|FIXME|XXX|HACK'; }
 
 layout() { sources | xargs clang-format-14 --dry-run -Werror; }
 
+# One file a call: in version 14 the va_list checks are wrong from the second file on. A third of the
+# analyzer's usual budget for a function is half the time; of the findings here it loses none.
 tidy() {
-    own | grep '\.c$' | grep -v mkschema |
-        xargs -P 2 -n 12 clang-tidy-14 --quiet --warnings-as-errors='*' 2>/dev/null
+    local flags
+    flags=$(make -s flags) || return
+    # shellcheck disable=SC2086 # a list of flags
+    units | xargs -P "$(nproc)" -I{} clang-tidy-14 --quiet {} -- $flags \
+        -Xclang -analyzer-config -Xclang max-nodes=75000 2>&1 |
+        sed -E '/^[0-9]+ warnings? (generated|treated)/d'
 }
 
+# autoVariables: transport.c points to a local of the turn that is running, and takes that back.
+# nullPointerRedundantCheck: a leg is compared with one that may be NULL, and so taken to be NULL.
 cppcheck_all() {
-    own | grep '\.c$' | xargs cppcheck -q --std=c11 --enable=warning,portability --inline-suppr \
+    units | xargs cppcheck -q --std=c11 --enable=warning,portability --inline-suppr \
         --suppress=missingIncludeSystem --suppress=nullPointerOutOfMemory \
-        --error-exitcode=1 -I. -j2
+        --suppress=autoVariables:proxy/transport.c \
+        --suppress=nullPointerRedundantCheck:proxy/fetch.c \
+        --error-exitcode=1 -I. -Ibuild/release/gen -D_GNU_SOURCE -j"$(nproc)"
 }
 
 shell_scripts() {
@@ -72,11 +99,19 @@ shell_scripts() {
 }
 
 check "dependencies between folders" include_direction
-check "libevent is seen by base and control alone" library_seen_by 'event2?/|event\.h' '^(base/loop|control/)'
-check "OpenSSL is seen by transport, auth and control" library_seen_by 'openssl/' \
-    '^(proxy/(transport|tls)|auth/|control/)'
-check "libcurl is seen by auth and control" library_seen_by 'curl/' '^(auth|control)/'
+check "libevent is seen by base/loop and control alone" library_seen_by \
+    'event2?/|event\.h' '^(base/loop|control/)'
+check "OpenSSL is seen by proxy/tls, auth and control alone" library_seen_by 'openssl/' \
+    '^(proxy/tls|auth/|control/)'
+check "libcurl is seen by auth, control and main alone" library_seen_by 'curl/' \
+    '^(auth/|control/|main\.c)'
 check "SQLite is seen by the store alone" library_seen_by 'sqlite3' '^auth/store'
+check "libyaml is seen by config/yaml alone" library_seen_by 'yaml' '^config/yaml'
+check "libjwt is seen by auth/jwt_veto alone" library_seen_by 'jwt' '^auth/jwt_veto'
+check "PCRE2 is seen by proxy/regex alone" library_seen_by 'pcre2' '^proxy/regex'
+check "jansson is seen by codec/json, config, auth, control and proxy/gate alone" \
+    library_seen_by 'jansson' '^(codec/json|config/|auth/|control/|proxy/gate)'
+check "allocation can be made to fail" allocation
 check "banned functions" banned_functions
 check "nothing is left undone" no_leftovers
 check "layout" layout

@@ -529,9 +529,9 @@ static void test_grant_over_api(void **state)
 {
     (void)state;
     struct config *c = parse_good(GOOD);
-    struct grant_config *g = grant_of(
-        c, "{\"id\": \"id-1\", \"principal\": {\"subject\": \"s\"}, \"topics\": [\"t\"], "
-           "\"expires\": 4102444800}");
+    struct grant_config *g =
+        grant_of(c, "{\"id\": \"id-1\", \"principal\": {\"subject\": \"s\"}, \"topics\": [\"t\"], "
+                    "\"expires\": 4102444800}");
     if (!g)
         print_error("%s", err);
     assert_non_null(g);

@@ -4,7 +4,8 @@
 #include "base/alloc.h"
 #include "tests/unit/token.h"
 
-/* A test states what differs from the usual grant or token; the later of two initialisers counts. */
+/* A test states what differs from the usual grant or token; the later of two initialisers counts.
+ */
 #if defined(__clang__)
 #pragma clang diagnostic ignored "-Winitializer-overrides"
 #else

@@ -240,8 +240,7 @@ static void test_index(void **state)
     assert_true(distinct <= TOPICS && distinct > TOPICS * 9 / 10);
     assert_int_equal(reply_list_init(&list, &reply, NULL), OK);
     assert_int_equal(list.topics->count, distinct);
-    ARRAY_EACH(t, node_get(request.root, F_TOPICS))
-    {
+    ARRAY_EACH (t, node_get(request.root, F_TOPICS)) {
         struct node *found = reply_find_topic(&list, t);
         assert_non_null(found);
         assert_true(node_str_eq(node_get(found, F_NAME), node_get(t, F_NAME)));
@@ -269,8 +268,7 @@ static void test_by_id(void **state)
     through_wire(&request);
     assert_int_equal(reply_new(&reply, &arena, &request), OK);
     assert_int_equal(reply_list_init(&list, &reply, NULL), OK);
-    ARRAY_EACH(t, node_get(request.root, F_TOPICS))
-    {
+    ARRAY_EACH (t, node_get(request.root, F_TOPICS)) {
         assert_int_equal(reply_add_topic(&list, t, KAFKA_UNKNOWN_TOPIC_ID, &added), OK);
         assert_true(node_str_eq(node_get(added, F_TOPIC_ID), node_get(t, F_TOPIC_ID)));
     }
