@@ -34,6 +34,9 @@ public final class Reader {
     private static final PrintStream OUT = new PrintStream(System.out, false,
             StandardCharsets.UTF_8);
 
+    /** Until the first record: joining a group takes its time on a busy machine. */
+    private static final long FIRST_MS = 20_000;
+
     private Reader() {}
 
     public static void main(String[] args) throws Exception {
@@ -125,7 +128,8 @@ public final class Reader {
                 if (flags.contains("commit")) {
                     commit(consumer);
                 }
-            } else if (idleMs > 0 && System.nanoTime() - last > idleMs * 1_000_000) {
+            } else if (idleMs > 0 && System.nanoTime() - last
+                    > (count > 0 ? idleMs : Math.max(idleMs, FIRST_MS)) * 1_000_000) {
                 break;
             }
         }
