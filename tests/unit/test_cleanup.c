@@ -10,7 +10,7 @@ static int result = 1;
 static unsigned closed;
 
 #define GRANT(id, prefix)                                                                          \
-    "  - {id: " id ", principal: {subject: bob}, participant: 'did:web:bob', topics: [t1, t2]," \
+    "  - {id: " id ", principal: {subject: bob}, participant: 'did:web:bob', topics: [t1, t2],"    \
     " group_prefix: " prefix ", operations: [read, write]}\n"
 
 static int apply(void *arg, unsigned i, const struct change *change, struct change_ack *ack)

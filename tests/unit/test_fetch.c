@@ -117,7 +117,7 @@ static void one_leader_streamed(void **state)
     (void)state;
     login(&c, NULL);
     for (unsigned i = 0; i < 5; i++) {
-        for (int v = 4; v <= 15; v += i ? 4 : 1) {
+        for (int v = i ? 7 : 4; v <= 15; v += i ? 5 : 1) {
             char from[2048], to[2048];
             const char *t1 = v >= 13 ? "'topicId':'a'" : "'topic':'t1'";
             const char *t2 = v >= 13 ? "'topicId':'b'" : "'topic':'t2'";
@@ -144,7 +144,7 @@ static void one_leader_streamed(void **state)
             expect(&c, to);
         }
     }
-    assert_int_equal(bed.gate->counters.fetch_streamed, 12 + 4 * 3);
+    assert_int_equal(bed.gate->counters.fetch_streamed, 12 + 4 * 2);
     client_close(&c);
 }
 
@@ -315,12 +315,14 @@ static void left_out(void **state)
     login(&c, NULL);
     fetch(11, 2000, T1(P(0, 10) "," P(1, 11)));
     struct asked *a = fetched(1, 11, T1(P(0, 10)));
-    fetched(2, 11, T1(P(1, 11)));
+    struct asked *b = fetched(2, 11, T1(P(1, 11)));
     answers(a, T1(DATA(0, 9, 20)));
     gets(T1(DATA(0, 9, 20) "," BLANK(1)));
     uint64_t start = loop_clock_us(bed.up.loop);
     fetch(11, 2000, T1(P(1, 11)));
-    gets(T1(BLANK(1)));
+    settle_ms(40); /* its leader is still asked: what it says by then is the answer */
+    answers(b, T1(NONE(1, 11)));
+    gets(T1(NONE(1, 11)));
     assert_true(loop_clock_us(bed.up.loop) - start < 1500000);
     client_close(&c);
 }
@@ -651,8 +653,8 @@ static void replicas_and_sessions(void **state)
         "{'replicaId':-2,'maxWaitMs':100,'minBytes':1,'maxBytes':1000000,'topics':[" T2(
             P(0, 7)) "],"
                      "'forgottenTopicsData':[{'topic':'foreign','partitions':[0]}]}");
-    fetched(1, 11, T2(P(0, 7)));
-    gets(T2(BLANK(0)));
+    answers(fetched(1, 11, T2(P(0, 7))), T2(DATA(0, 2, 9)));
+    gets(T2(DATA(0, 2, 9)));
     client_close(&c);
 }
 

@@ -383,17 +383,17 @@ static void in_flight(void **state)
 {
     (void)state;
     login(&c, NULL);
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 100; i++)
         ask(&c, 12, 0, "{'groupId':'bob'}");
     struct asked *a = next_asked();
     settle_ms(50);
     assert_int_equal(bed.gate->first->in_flight, 64);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < 100; i++) {
         assert_non_null(a);
         reply(a, "{'errorCode':27}");
         expect(&c, "{'errorCode':27}");
         assert_true(bed.gate->first->in_flight <= 64);
-        if (i < 199)
+        if (i < 99)
             a = next_asked();
     }
     nobody_asked();
