@@ -873,32 +873,23 @@ static void configs(void **state)
 #define RES_NO(type, name, code, text)                                                             \
     "{'errorCode':" #code ",'errorMessage':'" text "','resourceType':" #type                       \
     ",'resourceName':'" name "'}"
-    goes(
-        32, 1,
-        "{'resources':[" RES(4, "1") "," RES(2, "foreign") "," RES(2, "t2") "," RES(
-            32, "bob") "," RES(8, "1") "]}",
-        0, "{'resources':[" RES(2, "t2") "]}",
-        "{'results':[{'errorMessage':null,'resourceType':2,'resourceName':'t2','configs':["
-        "{'name':'retention.ms','value':'5','synonyms':[{'name':"
-        "'leader.replication.throttled.replicas','value':'0:1,1:2'}]},"
-        "{'name':'leader.replication.throttled.replicas','value':'0:1,1:2'}]}]}",
-        "{'results':[{'errorMessage':null,'resourceType':2,'resourceName':'t2','configs':["
-        "{'name':'retention.ms','value':'5','synonyms':[{'name':"
-        "'leader.replication.throttled.replicas','value':''}]},"
-        "{'name':'leader.replication.throttled.replicas','value':''}]}," RES_NO(4, "1", 31, "Cluster authorization failed.") "," RES_NO(
-            2, "foreign", 29, "Topic authorization failed.") "," RES_NO(32, "bob", 30,
-                                                                        "Group authorization "
-                                                                        "failed.") "," RES_NO(8,
-                                                                                              "1",
-                                                                                              31,
-                                                                                              "Clus"
-                                                                                              "ter "
-                                                                                              "auth"
-                                                                                              "oriz"
-                                                                                              "atio"
-                                                                                              "n "
-                                                                                              "fail"
-                                                                                              "ed.") "]}");
+#define NO_BROKER RES_NO(4, "1", 31, "Cluster authorization failed.")
+#define NO_TOPIC  RES_NO(2, "foreign", 29, "Topic authorization failed.")
+#define NO_GROUP  RES_NO(32, "bob", 30, "Group authorization failed.")
+#define NO_LOGGER RES_NO(8, "1", 31, "Cluster authorization failed.")
+    goes(32, 1,
+         "{'resources':[" RES(4, "1") "," RES(2, "foreign") "," RES(2, "t2") "," RES(
+             32, "bob") "," RES(8, "1") "]}",
+         0, "{'resources':[" RES(2, "t2") "]}",
+         "{'results':[{'errorMessage':null,'resourceType':2,'resourceName':'t2','configs':["
+         "{'name':'retention.ms','value':'5','synonyms':[{'name':"
+         "'leader.replication.throttled.replicas','value':'0:1,1:2'}]},"
+         "{'name':'leader.replication.throttled.replicas','value':'0:1,1:2'}]}]}",
+         "{'results':[{'errorMessage':null,'resourceType':2,'resourceName':'t2','configs':["
+         "{'name':'retention.ms','value':'5','synonyms':[{'name':"
+         "'leader.replication.throttled.replicas','value':''}]},"
+         "{'name':'leader.replication.throttled.replicas','value':''}]}," NO_BROKER "," NO_TOPIC
+         "," NO_GROUP "," NO_LOGGER "]}");
     client_close(&c);
     login(&c, NULL);
     stays(32, 4, "{'resources':[" RES(2, "t2") "]}",
