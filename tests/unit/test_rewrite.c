@@ -9,7 +9,8 @@ static struct client c;
 
 #define LEAK "leak.example.net"
 
-static json_t *poison(const struct field *rows, uint16_t n, int version, bool flexible, bool request);
+static json_t *poison(const struct field *rows, uint16_t n, int version, bool flexible,
+                      bool request);
 
 static json_t *poison_value(const struct field *f, int version, bool flexible, bool request)
 {
@@ -74,7 +75,8 @@ static json_t *poison_value(const struct field *f, int version, bool flexible, b
 }
 
 /* Every field of the version, tagged ones and one unknown tag as well; arrays of one element. */
-static json_t *poison(const struct field *rows, uint16_t n, int version, bool flexible, bool request)
+static json_t *poison(const struct field *rows, uint16_t n, int version, bool flexible,
+                      bool request)
 {
     json_t *o = json_object();
     for (uint16_t i = 0; i < n; i++) {
@@ -262,8 +264,8 @@ static void bad_answer_ends(const struct octets *w, const char *what, size_t at)
  * of it is passed on, and both sides are closed. */
 static void malformed(void **state)
 {
-    struct octets body = wire_body(
-        3, false, 9, "{'topics':[{'name':'t2','partitions':[{'replicaNodes':[1]}]}]}");
+    struct octets body =
+        wire_body(3, false, 9, "{'topics':[{'name':'t2','partitions':[{'replicaNodes':[1]}]}]}");
     (void)state;
     for (size_t n = 0; n <= body.n + 1; n += n + 3 < body.n ? 3 : 1) {
         struct octets cut = {0}, w;
@@ -339,7 +341,7 @@ static void stale_map(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        gate_test(no_leaks), gate_test(own_answers), gate_test(malformed),
+        gate_test(no_leaks),    gate_test(own_answers), gate_test(malformed),
         gate_test(rebootstrap), gate_test(stale_map),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
