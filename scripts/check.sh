@@ -17,7 +17,7 @@ trap 'rm -f "$log"' EXIT
 # without counting a failure, counts as one failure.
 count() { # NAME STATUS SECONDS
     local line p=0 f=0
-    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
+    line=$(grep -oE '[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
     if [ -n "$line" ]; then
         p=$(awk '{print $1}' <<<"$line")
         f=$(awk '{print $3}' <<<"$line")
