@@ -307,6 +307,7 @@ static void on_coordinator(void *arg, int result)
         session_close(ex->s, "out of memory", false);
     else
         find_next(ex);
+    exchange_dispatch(ex->s);
 }
 
 static void find_next(struct exchange *ex)

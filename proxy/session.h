@@ -136,9 +136,11 @@ struct upstream *session_upstream(struct session *s, int32_t broker,
 void session_drop_upstream(struct session *s, int32_t broker, enum upstream_kind kind, bool hard);
 /* Lets go of the watched topics. */
 void session_unwatch(struct session *s);
-/* Counts and audits one denial of this request. resource may hold any bytes. */
+/* Counts and audits one denial of this request; proxy/denials.c. resource may hold any bytes. */
 void session_denied(struct session *s, struct exchange *ex, const char *resource_type,
                     const void *resource, size_t n, int error);
+/* Audits in summary what was denied again and again. */
+void session_sum_denials(struct session *s);
 /* Fills what is known of the session into an audit event. */
 struct audit_event;
 void session_audit(const struct session *s, struct audit_event *e);

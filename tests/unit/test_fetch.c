@@ -582,6 +582,27 @@ static void topic_twice(void **state)
     client_close(&c);
 }
 
+/* As many partitions as were asked for, but one of them twice. */
+static void answered_twice(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++)
+        bed.up.fake[i].topics[0].leader[1] = 1;
+    cluster_stale(bed.gate->cluster);
+    for (unsigned large = 0; large < 2; large++) {
+        login(&c, NULL);
+        fetch(11, 500, T1(P(0, 7) "," P(1, 8)));
+        answers(asked_of(1), large ? T1(DATA(0, 70000, 9) "," DATA(0, 70000, 9))
+                                   : T1(DATA(0, 70, 9) "," DATA(0, 70, 9)));
+        bed.wants = &c;
+        bed.wants_bytes = SIZE_MAX;
+        assert_true(gate_bed_run(&bed, WAIT_MS));
+        assert_true(c.closed);
+        client_close(&c);
+        gate_bed_forget();
+    }
+}
+
 /* Partitions and topics that are listed twice are asked for once. */
 static void asked_twice(void **state)
 {
@@ -642,6 +663,8 @@ static void replicas_and_sessions(void **state)
         "{'replicaState':{'replicaId':2},'topics':[{'topicId':'b','partitions':[" P(0, 7) "]}]}");
     gets("{'topicId':'b','partitions':[" NO(0, 29) "]}");
     ask(&c, 1, 11, "{'sessionId':9,'sessionEpoch':1,'topics':[" T2(P(0, 7)) "]}");
+    expect(&c, "{'errorCode':70}");
+    ask(&c, 1, 11, "{'sessionId':9,'sessionEpoch':0,'topics':[" T2(P(0, 7)) "]}");
     expect(&c, "{'errorCode':70}");
     ask(&c, 1, 11, "{'sessionId':0,'sessionEpoch':1,'topics':[]}");
     expect(&c, "{'errorCode':70}");
@@ -720,6 +743,7 @@ int main(void)
         gate_test(small_answer_cut),
         gate_test(wrong_shape),
         gate_test(topic_twice),
+        gate_test(answered_twice),
         gate_test(asked_twice),
         gate_test(denied),
         gate_test(replicas_and_sessions),

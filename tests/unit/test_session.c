@@ -432,6 +432,34 @@ static void worker_budget(void **state)
     free(half);
 }
 
+/* The trees of requests under way count as well: what would need another waits, however small, and
+ * goes on when they are done. */
+static void tree_budget(void **state)
+{
+    char text[65536] = "{'groupId':'bob','topics':[{'name':'t1','partitions':[{}";
+    size_t n = strlen(text);
+    (void)state;
+    for (int i = 0; i < 3000; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, ",{}");
+    snprintf(text + n, sizeof(text) - n, "]}]}");
+    login(&c, NULL);
+    login(&d, NULL);
+    ask(&c, 8, 2, text);
+    struct asked *a = next_asked();
+    assert_non_null(a);
+    assert_true(bed.gate->arena_bytes > 524288);
+    ask(&d, 60, 0, "{}");
+    settle_ms(30);
+    assert_true(starved(&bed));
+    assert_int_equal(d.t.in.len, 0);
+    reply(a, "{}");
+    expect(&c, "{}");
+    json_decref(answer(&d));
+    assert_true(bed.gate->arena_bytes < 524288);
+    client_close(&c);
+    client_close(&d);
+}
+
 static int budget_setup(void **state)
 {
     (void)state;
@@ -732,6 +760,7 @@ int main(void)
         gate_test(first_come),
         gate_test(in_flight),
         gate_test_in(worker_budget, budget_setup),
+        gate_test_in(tree_budget, budget_setup),
         gate_test(paced),
         gate_test(audited_in_sum),
         gate_test(expiry),
