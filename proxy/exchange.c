@@ -50,6 +50,7 @@ static struct exchange *exchange_new(struct session *s, struct buf *frame,
 
 void exchange_free(struct exchange *ex)
 {
+    ex->s->gate->arena_bytes -= ex->held_arena_bytes;
     for (struct part *p = ex->parts; p; p = p->next) {
         buf_release(&p->frame);
         buf_release(&p->call.body);
@@ -156,6 +157,10 @@ static void decide(struct exchange *ex)
         cluster_wait_topics(s->gate->cluster, &ex->wait, REFRESH_TIMEOUT_US);
         return;
     }
+    if (ex->rule->route == ROUTE_LOCAL) {
+        local_answer(ex);
+        return;
+    }
     rc = policy_decide(ex);
     if (ex->rule->route == ROUTE_FETCH)
         ex->unrouted = false; /* it has connections of its own */
@@ -183,8 +188,7 @@ void exchange_hold(struct exchange *ex)
 void exchange_unhold(struct exchange *ex)
 {
     ex->s->held_bytes -= ex->held_bytes;
-    ex->s->gate->arena_bytes -= ex->held_arena_bytes;
-    ex->held_bytes = ex->held_arena_bytes = 0;
+    ex->held_bytes = 0;
 }
 
 void exchange_start(struct session *s, struct buf *frame, const struct request_head *head)
@@ -208,7 +212,8 @@ void exchange_start(struct session *s, struct buf *frame, const struct request_h
     if (decode_request(ex) != OK)
         return;
     exchange_hold(ex);
-    if (ex->rule->route == ROUTE_LOCAL) {
+    /* FindCoordinator takes its turn, so that a session looks up one at a time. */
+    if (ex->rule->route == ROUTE_LOCAL && head->api != 10) {
         local_answer(ex);
         return;
     }

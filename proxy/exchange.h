@@ -91,7 +91,8 @@ void exchange_dispatch(struct session *s);
 /* Frees it; unanswered calls must have been dropped with their upstreams. */
 void exchange_free(struct exchange *ex);
 
-/* Counts what it holds by now in its session and worker; or no longer. */
+/* Counts what it holds by now in its session and worker; or, handed over, no longer in the session.
+ * The worker counts its tree until it is freed. */
 void exchange_hold(struct exchange *ex);
 void exchange_unhold(struct exchange *ex);
 
