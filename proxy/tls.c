@@ -363,6 +363,13 @@ static int tls_handshake(struct transport *t, unsigned *wants)
     return c->up ? OK : tls_error(t, ret, wants);
 }
 
+/* Neither the kernel nor OpenSSL holds another byte: it need not set up a buffer to find that. */
+static int nothing_more(unsigned *wants)
+{
+    *wants = LOOP_READ;
+    return ERR_AGAIN;
+}
+
 /* Taking a ticket, OpenSSL sets up its write buffer as well and keeps the 16 KiB until the next
  * write: on a connection that waits, for ever. A write of nothing sends nothing and gives it back.
  * (SSL_free_buffers would do, but not in all versions: CVE-2024-4741.) */
@@ -395,6 +402,8 @@ static ssize_t tls_read(struct transport *t, size_t max, unsigned *wants)
             at += n;
             if (ret != 1)
                 err = tls_error(t, ret, wants);
+            else if (c->kernel_empty && !SSL_has_pending(c->ssl))
+                err = nothing_more(wants);
         }
         got += at;
     }

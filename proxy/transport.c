@@ -59,7 +59,8 @@ static ssize_t plain_read(struct transport *t, size_t max, unsigned *wants)
     if (count < 0)
         return count;
     size_t room = cut_iovecs(iov, &count, max);
-    ssize_t n = readv(t->fd, iov, count);
+    ssize_t n =
+        count == 1 ? recv(t->fd, iov[0].iov_base, iov[0].iov_len, 0) : readv(t->fd, iov, count);
     buf_commit(&t->in, n > 0 ? (size_t)n : 0);
     if (n < 0)
         return io_error(t, LOOP_READ, wants);
