@@ -20,10 +20,43 @@ static size_t arena_limit(size_t frame_bytes)
     return n < EXCHANGE_ARENA_MAX ? n : EXCHANGE_ARENA_MAX;
 }
 
+/* A zeroed exchange, but for what its arena may have kept. Requests come one after another as a
+ * rule: the last one's memory is warm, and four allocations are saved. */
+static struct exchange *spare_take(struct gate *g)
+{
+    struct exchange *ex = g->spare;
+    struct arena kept;
+
+    if (!ex) {
+        ex = sl_calloc(1, sizeof(*ex));
+        if (ex)
+            arena_init(&ex->arena, 0);
+        return ex;
+    }
+    g->spare = NULL;
+    sl_unpoison(ex, sizeof(*ex));
+    kept = ex->arena;
+    memset(ex, 0, sizeof(*ex));
+    ex->arena = kept;
+    return ex;
+}
+
+void exchange_free_spare(struct gate *g)
+{
+    struct exchange *ex = g->spare;
+
+    g->spare = NULL;
+    if (!ex)
+        return;
+    sl_unpoison(ex, sizeof(*ex));
+    arena_release(&ex->arena);
+    sl_free(ex);
+}
+
 static struct exchange *exchange_new(struct session *s, struct buf *frame,
                                      const struct request_head *head)
 {
-    struct exchange *ex = sl_calloc(1, sizeof(*ex));
+    struct exchange *ex = spare_take(s->gate);
 
     if (!ex)
         return NULL;
@@ -32,7 +65,7 @@ static struct exchange *exchange_new(struct session *s, struct buf *frame,
     ex->head.client_id = NULL; /* the session keeps it */
     ex->rule = api_find(head->api);
     ex->started_us = loop_now_us(s->gate->loop);
-    arena_init(&ex->arena, arena_limit(frame->len));
+    ex->arena.limit_bytes = arena_limit(frame->len);
     buf_init(&ex->frame, frame->len);
     buf_init(&ex->out, SIZE_MAX);
     if (buf_move(&ex->frame, frame) != OK) {
@@ -50,15 +83,19 @@ static struct exchange *exchange_new(struct session *s, struct buf *frame,
 
 void exchange_free(struct exchange *ex)
 {
-    ex->s->gate->arena_bytes -= ex->held_arena_bytes;
+    struct gate *g = ex->s->gate;
+
+    g->arena_bytes -= ex->held_arena_bytes;
     for (struct part *p = ex->parts; p; p = p->next) {
         buf_release(&p->frame);
         buf_release(&p->call.body);
     }
     buf_release(&ex->out);
     buf_release(&ex->frame);
-    arena_release(&ex->arena);
-    sl_free(ex);
+    exchange_free_spare(g);
+    arena_clear(&ex->arena);
+    sl_poison(ex, sizeof(*ex));
+    g->spare = ex;
 }
 
 static void keep_client_id(struct session *s, const struct request_head *h)

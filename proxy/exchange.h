@@ -88,8 +88,11 @@ void exchange_start(struct session *s, struct buf *frame, const struct request_h
 /* After a wait: begins what stood back behind it. A connection's requests go upstream in their
  * order, as a broker would take them up. */
 void exchange_dispatch(struct session *s);
-/* Frees it; unanswered calls must have been dropped with their upstreams. */
+/* Frees it, or keeps it for the gate's next request; unanswered calls must have been dropped with
+ * their upstreams. */
 void exchange_free(struct exchange *ex);
+/* The one that was kept goes as well. */
+void exchange_free_spare(struct gate *g);
 
 /* Counts what it holds by now in its session and worker; or, handed over, no longer in the session.
  * The worker counts its tree until it is freed. */

@@ -103,6 +103,7 @@ void gate_free(struct gate *g)
     while (g->first)
         session_close(g->first, "shutdown", false);
     loop_run_posted(g->loop); /* sessions free themselves at the end of the turn */
+    exchange_free_spare(g);
     cleanup_release(g);
     if (g->cluster)
         cluster_free(g->cluster);

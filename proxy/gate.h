@@ -21,6 +21,7 @@
 #include "proxy/transport.h"
 
 struct cleanup;
+struct exchange;
 struct session;
 struct worker;
 
@@ -48,6 +49,7 @@ struct gate {
     struct principals *principals; /* connections a principal, process-wide */
     struct session *first;
     unsigned nsessions;
+    struct exchange *spare;   /* a finished one and at most 64 KiB of its arena; proxy/exchange.c */
     struct cleanup *cleanups; /* behind ended grants */
     unsigned ncleanups;
     unsigned index;     /* of the worker */
