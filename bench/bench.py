@@ -244,7 +244,9 @@ class Bench:
     def consume(self, records, settings, pid=None):
         """Reads all records once."""
         consumer = confluent_kafka.Consumer(
-            {"group.id": "bench", "enable.auto.commit": False, "log_level": 3} | settings)
+            {"group.id": "bench", "enable.auto.commit": False, "log_level": 3,
+             # else it rests for a second whenever it is ahead of us
+             "fetch.queue.backoff.ms": 10} | settings)
         consumer.assign([confluent_kafka.TopicPartition(TOPIC, partition, 0)
                          for partition in range(PARTITIONS)])
         before, own, begin = cpu_s(pid) if pid else 0, os.times(), time.monotonic()
