@@ -421,6 +421,26 @@ static void unwanted(void **state)
     client_close(&c);
 }
 
+/* A large answer that has come while it was parked, and then a seek: it is drained, and what is
+ * asked behind it gets its answer. */
+static void unwanted_large(void **state)
+{
+    (void)state;
+    login(&c, NULL);
+    fetch(11, 2000, T1(P(0, 10) "," P(1, 11)));
+    struct asked *a = fetched(1, 11, T1(P(0, 10)));
+    struct asked *b = fetched(2, 11, T1(P(1, 11)));
+    answers(a, T1(DATA(0, 9, 20)));
+    gets(T1(DATA(0, 9, 20) "," BLANK(1)));
+    answers(b, T1(DATA(1, 100000, 50)));
+    settle_ms(30);
+    fetch(11, 2000, T1(P(1, 40)));
+    b = fetched(2, 11, T1(P(1, 40)));
+    answers(b, T1(DATA(1, 7, 50)));
+    gets(T1(DATA(1, 7, 50)));
+    client_close(&c);
+}
+
 static bool moved(struct gate_bed *b)
 {
     const struct topic_info *i = cluster_topic(b->gate->cluster, "t2", 2);
@@ -738,6 +758,7 @@ int main(void)
         gate_test(hurried),
         gate_test(pipelined),
         gate_test(unwanted),
+        gate_test(unwanted_large),
         gate_test(parked_under_another_leader),
         gate_test(leader_lost),
         gate_test(small_answer_cut),

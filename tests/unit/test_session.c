@@ -12,6 +12,13 @@ static int64_t number(const json_t *j, const char *name)
     return json_integer_value(v);
 }
 
+/* Another signature, of the same letters. */
+static void spoil(char *token)
+{
+    char *p = token + strlen(token) - 10;
+    *p = *p == 'A' ? 'B' : 'A';
+}
+
 /* --- before authentication */
 
 static void prologue(void **state)
@@ -151,7 +158,7 @@ static void bad_tokens(void **state)
     char *other, bad[4096];
     (void)state;
     snprintf(bad, sizeof(bad), "%s", good);
-    bad[strlen(bad) - 3] ^= 1;
+    spoil(bad);
     for (int i = 0; i < 2; i++) {
         client_connect(&c);
         ask(&c, 17, 1, HANDSHAKE);
@@ -209,7 +216,7 @@ static void pipelined_behind_a_token(void **state)
         char *token = make_token(&(struct token_wish){.kid = good ? "k1" : NULL});
         const char *meta = "{'topics':[{'name':'t2'}]}";
         if (!good)
-            token[strlen(token) - 3] ^= 1;
+            spoil(token);
         client_connect(&c);
         ask(&c, 17, 1, HANDSHAKE);
         send_token(&c, token, 1);
@@ -716,7 +723,7 @@ static void login_without_memory(void **state)
 {
     char *good = make_token(&(struct token_wish){0}), *bad = strdup(good);
     (void)state;
-    bad[strlen(bad) - 3] ^= 1;
+    spoil(bad);
     for (int which = 0; which < 2; which++) {
         for (unsigned n = 1, failed = 1; failed && n < 200; n++) {
             client_connect(&c);
