@@ -87,7 +87,7 @@ threads() {
 corpora() { scripts/fuzz.sh --replay; }
 conformance() { scripts/conformance.sh build/asan/conform; }
 lint() { scripts/lint.sh; }
-e2e() { scripts/check-e2e.sh; }
+e2e() { SLUICE_BUILD=$PWD/build/asan scripts/check-e2e.sh; }
 
 # The gate before the embedded three-broker cluster, no Java: the story of `make demo`, each step
 # of which verifies what it says.
