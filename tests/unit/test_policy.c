@@ -728,6 +728,7 @@ static void costly_patterns(void **state)
         "(a|aa)+$",
         "((a?){60}){60}b",
         "(?:(?:(?:a+)+)+)+b",
+        "[ab]*[ab]*[ab]*[ab]*[ab]*[ab]*[de]", /* shallow, and for ever */
     };
     char topics[300], request[512];
     (void)state;
