@@ -532,7 +532,8 @@ static void identified(void **state)
     identity_clear(&id);
     assert_int_equal(jwt_identify(t, strlen(t), ring, &id), JWT_OK);
     assert_string_equal(id.jti, "old");
-    t[strlen(t) - 3] ^= 1;
+    char *spoilt = t + strlen(t) - 3; /* stays a letter of base64url, whatever it was */
+    *spoilt = *spoilt == 'A' ? 'B' : 'A';
     assert_int_equal(jwt_identify(t, strlen(t), ring, &id), JWT_SIGNATURE);
     free(t);
     t = token_sign("ES256", ec256, HEADER("ES256", "es"), WITH(I, "\"x\"", "17"));
