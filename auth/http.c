@@ -19,7 +19,7 @@ struct http_call {
     struct http_call *next, **prev;
     CURL *easy;
     struct curl_slist *headers;
-    char *form;
+    char *sent; /* the request's body */
     char *body;
     size_t len, room, limit_bytes;
     size_t header_bytes;
@@ -204,7 +204,7 @@ static void call_free(struct http_call *c)
     for (s = c->headers; s; s = s->next) /* Authorization is among them */
         OPENSSL_cleanse(s->data, strlen(s->data));
     curl_slist_free_all(c->headers);
-    wipe(c->form, c->form ? strlen(c->form) : 0);
+    wipe(c->sent, c->sent ? strlen(c->sent) : 0);
     wipe(c->body, c->room);
     sl_free(c);
 }
@@ -366,21 +366,34 @@ static int basic_add(struct http_call *c, const char *user, const char *password
     return rc;
 }
 
+static int content_type_add(struct http_call *c, const char *type)
+{
+    char line[128];
+    int n = snprintf(line, sizeof(line), "Content-Type: %s", type);
+
+    return n > 0 && (size_t)n < sizeof(line) ? header_add(c, line) : ERR_LIMIT;
+}
+
 static int call_body(struct http_call *c, const struct http_request *r)
 {
     int rc = header_add(c, "Accept: application/json");
 
     if (rc == OK && r->user)
         rc = basic_add(c, r->user, r->password ? r->password : "");
-    if (rc != OK || !r->form)
+    if (rc == OK && r->header)
+        rc = header_add(c, r->header);
+    if (rc == OK && r->method &&
+        curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, r->method) != CURLE_OK)
+        rc = ERR_NOMEM;
+    if (rc != OK || !r->body)
         return rc;
     rc = header_add(c, "Expect:"); /* no 100-continue */
-    c->form = text_dup(r->form);
-    if (rc != OK || !c->form)
-        return ERR_NOMEM;
-    if (curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, c->form) != CURLE_OK)
-        return ERR_NOMEM;
-    return OK;
+    if (rc == OK && r->type)
+        rc = content_type_add(c, r->type);
+    c->sent = text_dup(r->body);
+    if (rc != OK || !c->sent)
+        return rc != OK ? rc : ERR_NOMEM;
+    return curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, c->sent) == CURLE_OK ? OK : ERR_NOMEM;
 }
 
 #define SET(option, value) (curl_easy_setopt(c->easy, (option), (value)) == CURLE_OK)

@@ -1,5 +1,5 @@
 /* A small HTTP client for the control thread: one bounded request at a time a call, on libcurl's
- * multi interface over base/loop. For JWKS, discovery and token endpoints.
+ * multi interface over base/loop. For issuers, token endpoints and control planes.
  *
  * https only (http too in development mode), TLS 1.2 at least, certificates and names checked; no
  * redirects, no proxy, no cookies, no credentials in URLs, no compression, a connection for each
@@ -31,8 +31,11 @@ void http_free(struct http *h);
 
 struct http_request {
     const char *url;
-    const char *form;            /* body of a POST, application/x-www-form-urlencoded; NULL: GET */
+    const char *method;          /* NULL: GET, or POST with a body */
+    const char *body;            /* NULL: none */
+    const char *type;            /* of the body; NULL: application/x-www-form-urlencoded */
     const char *user, *password; /* HTTP Basic, encoded as RFC 6749, 2.3.1 asks; NULL: none */
+    const char *header;          /* one more, "Name: value"; NULL: none */
     size_t limit_bytes;          /* of the answer's body */
 };
 

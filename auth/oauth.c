@@ -165,7 +165,7 @@ static void ask(void *arg)
 {
     struct oauth_source *s = arg;
     char form[FORM_BYTES_MAX];
-    struct http_request r = {.url = s->url, .form = form, .limit_bytes = ANSWER_BYTES_MAX};
+    struct http_request r = {.url = s->url, .body = form, .limit_bytes = ANSWER_BYTES_MAX};
     int rc;
 
     if (s->call)

@@ -150,7 +150,7 @@ static void plain_calls(void **state)
 
 static void posts(void **state)
 {
-    struct http_request r = {.form = "a=b&c=d", .limit_bytes = 1000};
+    struct http_request r = {.body = "a=b&c=d", .limit_bytes = 1000};
 
     (void)state;
     httpd_start(&server, NULL, NULL, respond, NULL);
@@ -168,6 +168,20 @@ static void posts(void **state)
     /* cli%20ent:p%3Aw%25%C3%A4 */
     assert_non_null(
         strstr(last_request, "Authorization: Basic Y2xpJTIwZW50OnAlM0F3JTI1JUMzJUE0\r\n"));
+    r = (struct http_request){.url = r.url,
+                              .method = "PUT",
+                              .body = "{}",
+                              .type = "application/json",
+                              .header = "x-api-key: k",
+                              .limit_bytes = 1000};
+    assert_int_equal(ask(&r), OK);
+    assert_non_null(strstr(last_request, "PUT /token HTTP/1.1\r\n"));
+    assert_non_null(strstr(last_request, "Content-Type: application/json\r\n"));
+    assert_null(strstr(last_request, "urlencoded"));
+    assert_non_null(strstr(last_request, "x-api-key: k\r\n"));
+    r = (struct http_request){.url = r.url, .method = "DELETE", .limit_bytes = 1000};
+    assert_int_equal(ask(&r), OK);
+    assert_non_null(strstr(last_request, "DELETE /token HTTP/1.1\r\n"));
     end();
     httpd_stop(&server);
 }
