@@ -1,4 +1,4 @@
-/* The libevent base under a loop, for the one other user of libevent: control/http, whose evhttp
+/* The libevent base under a loop, for the one other user of libevent: control/server, whose evhttp
  * runs on the control thread's loop. Not there in a simulated loop. */
 #ifndef BASE_LOOP_EVENT_H
 #define BASE_LOOP_EVENT_H

@@ -1,7 +1,6 @@
 /* The control listener: HTTP for operators, monitoring and whoever revokes. evhttp on its own
  * listener, on the control thread. Loopback by default; elsewhere TLS and bearer tokens are
- * demanded. Bodies up to CONTROL_BODY_MAX, CONTROL_CONNECTIONS_MAX connections with TLS, answers
- * within CONTROL_TIMEOUT_S or not at all.
+ * demanded. Bodies up to CONTROL_BODY_MAX; the other bounds are its server's (control/server.h).
  *
  *   GET  /healthz                 alive                                   no token needed
  *   GET  /readyz                  200, or 503 with why not                no token needed
@@ -31,11 +30,8 @@
 #include "auth/store.h"
 #include "config/config.h"
 
-#define CONTROL_BODY_MAX        ((size_t)64 * 1024)
-#define CONTROL_HEADER_MAX      ((size_t)16 * 1024)
-#define CONTROL_CONNECTIONS_MAX 64
-#define CONTROL_TIMEOUT_S       10
-#define CONTROL_LIST_MAX        10000 /* entries of a list; "total" tells how many there are */
+#define CONTROL_BODY_MAX ((size_t)64 * 1024)
+#define CONTROL_LIST_MAX 10000 /* entries of a list; "total" tells how many there are */
 
 struct audit_ring;
 struct loop;

@@ -20,6 +20,7 @@
 #include "base/loop.h"
 #include "control/control.h"
 #include "control/metrics.h"
+#include "control/server.h"
 #include "tests/unit/certs.h"
 #include "tests/unit/token.h"
 

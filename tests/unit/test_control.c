@@ -353,7 +353,7 @@ static void test_metrics(void **state)
 static void test_tls(void **state)
 {
     char more[512];
-    int fds[CONTROL_CONNECTIONS_MAX + 10];
+    int fds[SERVER_CONNECTIONS_MAX + 10];
     (void)state;
     snprintf(more, sizeof(more), ", tls: {certificate: '%s', key: '%s'}, token_file: t",
              certs.server, certs.server_key);
