@@ -34,7 +34,7 @@ LDFLAGS  += $(filter -fsanitize=address% -fsanitize=thread,$(CFLAGS_$(VARIANT)))
             -Wl,-z,relro,-z,now,-z,noexecstack -pthread
 LDLIBS   += $(shell pkg-config --libs $(PKGS))
 
-DIRS := base codec config auth audit proxy control
+DIRS := base codec config auth audit proxy control edc
 SRCS := $(filter-out codec/mkschema%,$(wildcard $(DIRS:%=%/*.c)))
 OBJS := $(SRCS:%.c=$(B)/%.o) $(B)/gen/codec/tables.o
 LIB  := $(B)/libsluice.a

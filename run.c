@@ -21,6 +21,7 @@
 #include "base/mailbox.h"
 #include "config/config.h"
 #include "control/control.h"
+#include "edc/edc.h"
 #include "proxy/gate.h"
 #include "proxy/listener.h"
 #include "proxy/resolve.h"
@@ -45,6 +46,7 @@ struct app {
     struct keyring *keys;
     struct oauth_source *tokens;
     struct control *control;
+    struct edc *edc;
     struct resolver *resolver;
     struct principals *principals;
     struct tls_context *tls, *upstream_tls;
@@ -604,8 +606,16 @@ static int start_listeners(struct app *a, char *err, size_t n)
         .audit = a->ring,
     };
 
+    const struct edc_parts parts = {
+        .arg = a,
+        .changes = {a->store, a->ring},
+        .keys = control_keys,
+        .unknown_kid = control_unknown_kid,
+    };
+
     a->control = control_new(a->loop, a->config, &gate, err, n);
-    if (!a->control)
+    a->edc = a->control ? edc_new(a->loop, a->config, &parts, err, n) : NULL;
+    if (!a->edc)
         return ERR_CONFIG;
     a->listener = listener_new(a->config, a->workers, a->nworkers, err, n);
     if (!a->listener || listener_start(a->listener) != OK)
@@ -632,7 +642,8 @@ static void reload(struct app *a)
     if (c)
         tls = make_server_tls(c, err, sizeof(err));
     if (!c || !tls || make_upstream_tls(c, &upstream, err, sizeof(err)) != OK ||
-        control_config(a->control, c) != OK || jwks_fetcher_config(a->fetcher, c) != OK) {
+        control_config(a->control, c) != OK || edc_config(a->edc, c) != OK ||
+        jwks_fetcher_config(a->fetcher, c) != OK) {
         log_error("run", "reload: nothing has changed: %s", err[0] ? err : "see the lines above");
         audit_put(a->ring, &failed);
         tls_unref(tls);
@@ -692,6 +703,7 @@ static void stop_parts(struct app *a)
     if (a->listener)
         listener_stop(a->listener);
     control_free(a->control);
+    edc_free(a->edc);
     oauth_source_free(a->tokens);
     for (unsigned i = 0; i < a->started; i++)
         worker_stop(a->workers[i]);

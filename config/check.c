@@ -178,6 +178,29 @@ static void check_control(struct build *b, const struct config *c)
                at->host);
 }
 
+/* Connectors authenticate with nothing: facts that make a caller known stand in TLS or the path. */
+static void check_signaling(struct build *b, const struct config *c)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const struct endpoint *at = &c->signaling.listen;
+    const char *secret = c->signaling.path_secret;
+
+    if (secret && secret[strspn(secret, letters)])
+        refuse(b, "", "signaling.path_secret_file", "takes letters, digits, `-` and `_` only");
+    if (!at->port)
+        return;
+    if (same_endpoint(&c->listen, at) || same_endpoint(&c->control.listen, at))
+        refuse(b, "", "signaling.listen", "is the address of another listener");
+    if (at->host && !value_loopback(at->host) &&
+        !(given(b, "", "signaling.tls") && (c->signaling.client_ca || secret)))
+        refuse(
+            b, "", "signaling.listen",
+            "%s is not a loopback address, so `signaling.tls` is needed, with its `client_ca` or "
+            "with `path_secret_file`",
+            at->host);
+}
+
 static void check_limits(struct build *b, const struct config *c)
 {
     const struct limits *l = &c->limits;
@@ -371,6 +394,7 @@ void config_check(struct build *b, struct config *c)
     check_issuers(b, c);
     check_upstream(b, c);
     check_control(b, c);
+    check_signaling(b, c);
     check_limits(b, c);
     check_grants(b, c);
     if (!c->store_path)

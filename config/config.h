@@ -138,6 +138,11 @@ struct config {
         const char *certificate, *key; /* NULL: plain, loopback only */
         struct strings tokens;         /* bearer tokens; secret */
     } control;
+    struct {
+        struct endpoint listen;                    /* port 0: off */
+        const char *certificate, *key, *client_ca; /* NULL: plain, loopback only; nobody asked */
+        const char *path_secret;                   /* NULL: none */
+    } signaling;
     const char *store_path;
     struct {
         const char *file; /* "-": stdout */

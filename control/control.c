@@ -35,8 +35,7 @@ static struct server_settings settings(struct control *c, const struct config *c
         .certificate = config->control.certificate,
         .key = config->control.key,
         .body_max = CONTROL_BODY_MAX,
-        .routes = control_routes,
-        .nroutes = control_nroutes,
+        .tables = {{control_routes, control_nroutes, c}},
         .guard = control_guard,
         .arg = c,
     };

@@ -284,53 +284,71 @@ static unsigned method_of(struct evhttp_request *req)
     return 0;
 }
 
-/* The route, or NULL; allow names the methods that its path has. Sets path and id of a. */
-static const struct route *find(struct server *s, struct ask *a, const char *path, char *allow,
-                                size_t allow_bytes)
+/* What was asked for: the route and its table's argument. */
+struct found {
+    const struct route *route; /* NULL: none */
+    void *arg;
+    char allow[64]; /* the methods that the path has */
+};
+
+static void allow(struct found *f, enum method method)
+{
+    size_t used = strlen(f->allow);
+
+    snprintf(f->allow + used, sizeof(f->allow) - used, "%s%s", used ? ", " : "",
+             method_name(method));
+}
+
+/* Does this one fit? Sets path and id of a. */
+static void try_route(const struct route_table *t, const struct route *r, const char *path,
+                      unsigned method, struct ask *a, struct found *f)
+{
+    char *part = NULL;
+
+    if (!path || !fits(r, path, &part))
+        return;
+    allow(f, r->method);
+    if (r->method != method) {
+        free(part);
+        return;
+    }
+    f->route = r;
+    f->arg = t->arg;
+    a->id = part;
+    a->path = path;
+}
+
+static void find(struct server *s, struct ask *a, const char *path, struct found *f)
 {
     const char *secret_path = s->secret ? behind_secret(s, path) : path;
     unsigned method = method_of(a->req);
-    const struct route *found = NULL;
 
-    for (size_t i = 0; !found && i < s->settings.nroutes; i++) {
-        const struct route *r = &s->settings.routes[i];
-        const char *seen = r->open ? path : secret_path;
-        char *part = NULL;
-        size_t used = strlen(allow);
+    for (size_t i = 0; i < SERVER_TABLES_MAX && !f->route; i++) {
+        const struct route_table *t = &s->settings.tables[i];
 
-        if (!seen || !fits(r, seen, &part))
-            continue;
-        snprintf(allow + used, allow_bytes - used, "%s%s", used ? ", " : "",
-                 method_name(r->method));
-        if (r->method == method) {
-            found = r;
-            a->id = part;
-            a->path = seen;
-        } else {
-            free(part);
-        }
+        for (size_t j = 0; j < t->count && !f->route; j++)
+            try_route(t, &t->routes[j], t->routes[j].open ? path : secret_path, method, a, f);
     }
-    return found;
 }
 
 static void route_request(struct server *s, struct ask *a)
 {
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(a->req);
     const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
-    char allow[64] = "";
-    const struct route *r;
+    struct found f = {0};
 
     a->path = path;
-    r = path ? find(s, a, path, allow, sizeof(allow)) : NULL;
-    if (!s->settings.guard(s->settings.arg, a, r && r->open))
+    if (path)
+        find(s, a, path, &f);
+    if (!s->settings.guard(s->settings.arg, a, f.route && f.route->open))
         return;
-    if (r && evhttp_uri_get_query(uri)) {
+    if (f.route && evhttp_uri_get_query(uri)) {
         ask_error(a, 400, "invalid_request", "no query is taken");
-    } else if (r) {
-        r->fn(s->settings.arg, a);
-    } else if (*allow) {
-        ask_add_header(a, "Allow", allow);
-        ask_error(a, 405, "method_not_allowed", allow);
+    } else if (f.route) {
+        f.route->fn(f.arg, a);
+    } else if (*f.allow) {
+        ask_add_header(a, "Allow", f.allow);
+        ask_error(a, 405, "method_not_allowed", f.allow);
     } else {
         ask_error(a, 404, "not_found", "no such path");
     }

@@ -20,6 +20,7 @@
 #define SERVER_HEADER_MAX      ((size_t)16 * 1024)
 #define SERVER_CONNECTIONS_MAX 64
 #define SERVER_TIMEOUT_S       10
+#define SERVER_TABLES_MAX      8
 #define SERVER_CLASSES         6 /* status codes by hundreds */
 
 struct ask;
@@ -37,6 +38,13 @@ struct route {
     route_fn *fn;
 };
 
+/* The routes of one part, with what they are called with. */
+struct route_table {
+    const struct route *routes; /* outlive the server */
+    size_t count;
+    void *arg;
+};
+
 struct server_settings {
     const char *name; /* "control": for log and errors, and the options' prefix */
     struct endpoint listen;
@@ -44,11 +52,10 @@ struct server_settings {
     const char *client_ca;         /* NULL: no client certificates; else one is demanded */
     const char *secret;            /* NULL: none; else paths begin with "/<secret>" */
     size_t body_max;
-    const struct route *routes; /* outlive the server */
-    size_t nroutes;
+    struct route_table tables[SERVER_TABLES_MAX]; /* looked through in order; count 0 ends them */
     /* May this be asked? If not it has answered. Called for every request, found or not. */
     bool (*guard)(void *arg, struct ask *a, bool open);
-    void *arg; /* of guard and routes */
+    void *arg; /* of guard */
 };
 
 /* NULL with err. Texts of s are not kept, but for those that are said to outlive the server. */

@@ -51,7 +51,7 @@ links() {
             bad=1
         }
     done < <(pages | xargs grep -oHE \
-        '`(base|codec|config|auth|audit|proxy|control|demo|docker|docs|examples|fuzz|scripts|tests)/[A-Za-z0-9_./*-]+`')
+        '`(base|codec|config|auth|audit|proxy|control|edc|demo|docker|docs|examples|fuzz|scripts|tests)/[A-Za-z0-9_./*-]+`')
     return $bad
 }
 

@@ -26,11 +26,12 @@ make -s -j"$(nproc)" all || exit
 
 sources() { git ls-files '*.c' '*.h'; }
 gate() { git ls-files 'base/*.[ch]' 'codec/*.[ch]' 'config/*.[ch]' 'auth/*.[ch]' 'audit/*.[ch]' \
-    'proxy/*.[ch]' 'control/*.[ch]' main.c run.c run.h; }
+    'proxy/*.[ch]' 'control/*.[ch]' 'edc/*.[ch]' main.c run.c run.h; }
 own() { gate && git ls-files 'demo/*.[ch]'; }
 units() { own | grep '\.c$'; }
 
-# Dependencies run one way: base <- codec, config <- auth, audit <- proxy <- control <- main, run.
+# Dependencies run one way: base <- codec, config <- auth, audit <- proxy <- control <- edc <- main,
+# run.
 # What a demonstration shares with the gate is base.
 include_direction() {
     local bad=0
@@ -40,14 +41,15 @@ include_direction() {
             bad=1
         fi
     }
-    forbid base 'codec|config|auth|audit|proxy|control|run'
-    forbid codec 'config|auth|audit|proxy|control|run'
-    forbid config 'codec|auth|audit|proxy|control|run'
-    forbid auth 'codec|audit|proxy|control|run'
-    forbid audit 'codec|auth|proxy|control|run'
-    forbid proxy 'control|run'
-    forbid control 'run'
-    forbid demo 'codec|config|auth|audit|proxy|control|run'
+    forbid base 'codec|config|auth|audit|proxy|control|edc|run'
+    forbid codec 'config|auth|audit|proxy|control|edc|run'
+    forbid config 'codec|auth|audit|proxy|control|edc|run'
+    forbid auth 'codec|audit|proxy|control|edc|run'
+    forbid audit 'codec|auth|proxy|control|edc|run'
+    forbid proxy 'control|edc|run'
+    forbid control 'edc|run'
+    forbid edc 'run'
+    forbid demo 'codec|config|auth|audit|proxy|control|edc|run'
     return $bad
 }
 
@@ -109,8 +111,8 @@ check "SQLite is seen by the store alone" library_seen_by 'sqlite3' '^auth/store
 check "libyaml is seen by config/yaml alone" library_seen_by 'yaml' '^config/yaml'
 check "libjwt is seen by auth/jwt_veto alone" library_seen_by 'jwt' '^auth/jwt_veto'
 check "PCRE2 is seen by proxy/regex alone" library_seen_by 'pcre2' '^proxy/regex'
-check "jansson is seen by codec/json, config, auth, control and proxy/gate alone" \
-    library_seen_by 'jansson' '^(codec/json|config/|auth/|control/|proxy/gate)'
+check "jansson is seen by codec/json, config, auth, control, edc and proxy/gate alone" \
+    library_seen_by 'jansson' '^(codec/json|config/|auth/|control/|edc/|proxy/gate)'
 check "allocation can be made to fail" allocation
 check "banned functions" banned_functions
 check "nothing is left undone" no_leftovers

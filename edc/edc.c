@@ -1,0 +1,89 @@
+#include "edc/edc.h"
+
+#include <stdio.h>
+
+#include "audit/audit.h"
+#include "base/alloc.h"
+#include "base/log.h"
+#include "control/server.h"
+
+struct edc {
+    struct loop *loop;
+    const struct config *config; /* a reference */
+    struct edc_parts parts;
+    struct server *server; /* NULL: off */
+};
+
+/* Who is not kept out by TLS or the path secret may ask; browsers never. */
+static bool guard(void *arg, struct ask *a, bool open)
+{
+    struct edc *e = arg;
+
+    (void)open;
+    if (!ask_from_browser(a, !e->config->signaling.certificate))
+        return true;
+    ask_error(a, 403, "forbidden", "not from a browser, nor under another host's name");
+    return false;
+}
+
+static struct server_settings settings(struct edc *e, const struct config *c)
+{
+    return (struct server_settings){
+        .name = "signaling",
+        .listen = c->signaling.listen,
+        .certificate = c->signaling.certificate,
+        .key = c->signaling.key,
+        .client_ca = c->signaling.client_ca,
+        .secret = c->signaling.path_secret,
+        .body_max = EDC_BODY_MAX,
+        .guard = guard,
+        .arg = e,
+    };
+}
+
+struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_parts *p, char *err,
+                    size_t err_bytes)
+{
+    struct edc *e = sl_calloc(1, sizeof(*e));
+    struct server_settings s;
+
+    if (!e) {
+        snprintf(err, err_bytes, "signaling: out of memory");
+        return NULL;
+    }
+    e->loop = l;
+    e->parts = *p;
+    e->config = config_ref(c);
+    if (!c->signaling.listen.port)
+        return e;
+    s = settings(e, c);
+    e->server = server_new(l, &s, err, err_bytes);
+    if (e->server)
+        return e;
+    edc_free(e);
+    return NULL;
+}
+
+int edc_config(struct edc *e, const struct config *c)
+{
+    char err[512];
+    struct server_settings s = settings(e, c);
+    const struct config *old = e->config;
+
+    if (e->server && server_config(e->server, &s, err, sizeof(err)) != OK) {
+        log_error("signaling", "%s", err);
+        return ERR_CONFIG;
+    }
+    e->config = config_ref(c);
+    config_unref(old);
+    return OK;
+}
+
+void edc_free(struct edc *e)
+{
+    if (!e)
+        return;
+    server_free(e->server);
+    config_unref(e->config);
+    sl_free(e);
+}
