@@ -12,10 +12,10 @@ import pathlib
 import re
 import sys
 
-FOLDERS = ["base", "codec", "config", "auth", "audit", "proxy", "control"]
+FOLDERS = ["base", "codec", "config", "auth", "audit", "proxy", "control", "edc"]
 # Numbers in headers that bound nothing: sizes of texts on the stack, of enumerations, and the like.
 NO_BOUNDS = {
-    "SL_ASAN", "AUDIT_KINDS", "REVOKE_KINDS", "RING_CACHE_LINE", "CHAIN_EXTRA", "CONTROL_CLASSES",
+    "SL_ASAN", "AUDIT_KINDS", "REVOKE_KINDS", "RING_CACHE_LINE", "CHAIN_EXTRA", "SERVER_CLASSES",
     "OPTION_TAKES_BYTES", "REPORT_QUOTE_BYTES", "CONFIG_PATH_BYTES", "BODY_ERROR_BYTES",
     "CLIENT_ERROR_BYTES", "ENDPOINT_TEXT_BYTES", "SCRAM_HASH_MAX", "SCRAM_NONCE_LEN",
     "CLUSTER_APIS", "TLS_NAME_MAX", "VARINT_BYTES_MAX", "GATE_TICK_MS", "TLS_RECORD_BYTES",
