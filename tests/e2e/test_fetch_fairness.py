@@ -77,8 +77,8 @@ def test_idle_partitions_cost_nothing(client, gate, doors):
 
     if client == "confluent":
         read([0])  # what is read first comes from a cold disk cache
-    alone, among = read([0]), read(range(12))
-    if among > alone * 1.2:
-        among = min(among, read(range(12)))
+    # By turns, so that what else the machine does meets both; the faster of each.
+    times = [(read([0]), read(range(12))) for _ in range(2)]
+    alone, among = (min(column) for column in zip(*times))
     # An answer that waited for the idle brokers would cost 500 ms each, for hundreds of answers.
-    assert among < alone * 1.6 + 0.5, f"alone {alone:.2f} s, among idle ones {among:.2f} s"
+    assert among < alone * 1.25 + 0.3, f"alone {alone:.2f} s, among idle ones {among:.2f} s"

@@ -176,7 +176,9 @@ def test_reauthentication_in_mid_stream(gate, doors, cluster, serial_parts):
             codes = [e["metadata"]["event_code"] for e in during
                      if e.get("actor", {}).get("user", {}).get("uid") == stream.subject]
             assert "reauth" in codes, f"{stream.name} never re-authenticated"
-            assert set(codes) <= {"reauth"}, f"{stream.name}: no other connection, no end: {codes}"
+            # What may end is a connection that asks for nothing, such as Java's first one.
+            assert set(codes) <= {"reauth", "close"}, f"{stream.name} logged in anew: {codes}"
+            assert codes.count("close") <= 1, f"{stream.name}: {codes}"
 
 
 def drain(door, topic, group, count):
