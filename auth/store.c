@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "auth/store_db.h"
+#include "auth/store_notes.h"
 #include "auth/store_plan.h"
 #include "auth/text.h"
 #include "base/log.h"
@@ -51,6 +52,7 @@ struct update {
     bool durable, bars_durable;
     bool revokes;
     struct grant *grant; /* of store_grant: taken back when it cannot be kept */
+    struct note *note;   /* of store_note: nothing else then */
     store_done_fn *done;
     void *arg;
 };
@@ -61,6 +63,7 @@ struct batch {
     struct store *store;
     struct update *updates;
     const struct change **changes;
+    const struct note **notes;
     struct db_write write;
     int result;
 };
@@ -68,6 +71,7 @@ struct batch {
 struct store {
     struct loop *loop;
     struct grant_table *table; /* the control thread's own copy */
+    struct notes *notes;
     size_t grants_max, revocations_max;
     uint64_t number;
     struct store_peers peers;
@@ -131,6 +135,7 @@ static void update_free(struct update *u)
     plan_clear(&u->first);
     plan_clear(&u->bars);
     grant_unref(u->grant);
+    note_free(u->note);
     sl_free(u);
 }
 
@@ -211,6 +216,15 @@ static void update_send(struct update *u, const struct change *c, bool bars_want
     }
 }
 
+static void update_queue(struct update *u)
+{
+    struct store *s = u->store;
+
+    *s->updates_end = u;
+    s->updates_end = &u->next;
+    s->nupdates++;
+}
+
 /* From here on the change is in force; there is no way back. */
 static void update_start(struct update *u)
 {
@@ -218,9 +232,7 @@ static void update_start(struct update *u)
 
     u->first.change.number = ++s->number;
     update_result(u, grant_table_apply(s->table, &u->first.change));
-    *s->updates_end = u;
-    s->updates_end = &u->next;
-    s->nupdates++;
+    update_queue(u);
     update_send(u, &u->first.change, u->revokes);
     loop_post(s->loop, &s->pump);
 }
@@ -262,10 +274,56 @@ static void update_bar(struct update *u)
 
 static void finish(struct store *s, struct update *u, int written);
 
+static bool batch_writes(const struct batch *b)
+{
+    return b->write.count > 0 || b->write.nnotes > 0 || b->write.sweep_s != 0;
+}
+
 static void batch_run(struct batch *b)
 {
-    b->result =
-        b->write.count > 0 || b->write.sweep_s ? store_db_write(b->store->db, &b->write) : OK;
+    b->result = batch_writes(b) ? store_db_write(b->store->db, &b->write) : OK;
+}
+
+static void batch_free(struct batch *b)
+{
+    if (!b)
+        return;
+    sl_free(b->changes);
+    sl_free(b->notes);
+    sl_free(b);
+}
+
+/* For that many updates; NULL when memory is short. */
+static struct batch *batch_new(struct store *s, size_t count)
+{
+    struct batch *b = sl_calloc(1, sizeof(*b));
+
+    if (!b)
+        return NULL;
+    b->store = s;
+    b->changes = sl_calloc(2 * count + 1, sizeof(struct change *));
+    b->notes = sl_calloc(count + 1, sizeof(struct note *));
+    b->write.changes = b->changes;
+    b->write.notes = b->notes;
+    if (!b->changes || !b->notes) {
+        batch_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+/* What of the update belongs on the disk. */
+static void batch_add(struct batch *b, const struct update *u)
+{
+    if (!u->durable || !b->store->db)
+        return;
+    if (u->note) {
+        b->notes[b->write.nnotes++] = u->note;
+        return;
+    }
+    b->changes[b->write.count++] = &u->first.change;
+    if (u->bars_durable && u->bars.change.count > 0)
+        b->changes[b->write.count++] = &u->bars.change;
 }
 
 static void batch_finish(struct batch *b)
@@ -275,8 +333,7 @@ static void batch_finish(struct batch *b)
     int result = b->result;
 
     u = b->updates;
-    sl_free(b->changes);
-    sl_free(b);
+    batch_free(b);
     for (; u; u = next) {
         next = u->next;
         finish(s, u, result);
@@ -355,11 +412,8 @@ static void commit(struct store *s)
     u = take_ready(s, &count);
     if (!u && !sweep)
         return;
-    b = sl_calloc(1, sizeof(*b));
-    if (b)
-        b->changes = sl_calloc(2 * (size_t)count + 1, sizeof(struct change *));
-    if (!b || !b->changes) {
-        sl_free(b);
+    b = batch_new(s, count);
+    if (!b) {
         while (u) {
             struct update *next = u->next;
 
@@ -368,21 +422,14 @@ static void commit(struct store *s)
         }
         return;
     }
-    b->store = s;
     b->updates = u;
-    b->write.changes = b->changes;
-    for (; u; u = u->next) {
-        if (!u->durable || !s->db)
-            continue;
-        b->changes[b->write.count++] = &u->first.change;
-        if (u->bars_durable && u->bars.change.count > 0)
-            b->changes[b->write.count++] = &u->bars.change;
-    }
+    for (; u; u = u->next)
+        batch_add(b, u);
     if (sweep)
         b->write.sweep_s = loop_wall_s(s->loop);
     s->sweep_due = false;
     b->mail.deliver = on_batch;
-    if (s->threaded && (b->write.count > 0 || sweep) && mailbox_post(s->outbox, &b->mail) == OK) {
+    if (s->threaded && batch_writes(b) && mailbox_post(s->outbox, &b->mail) == OK) {
         s->busy = true;
         return;
     }
@@ -474,7 +521,7 @@ static int open_file(struct store *s, const char *path, char *err, size_t err_by
     s->db = store_db_open(path, err, err_bytes);
     if (!s->db)
         return ERR_IO;
-    rc = store_db_load(s->db, s->table, &s->number, err, err_bytes);
+    rc = store_db_load(s->db, s->table, s->notes, &s->number, err, err_bytes);
     if (rc != OK)
         return rc;
     s->outbox = mailbox_new(NULL, s);
@@ -498,9 +545,11 @@ struct store *store_open(const char *path, struct loop *control, const struct co
     s->updates_end = &s->updates;
     loop_task_init(&s->pump, pump, s);
     s->table = grant_table_new(c);
+    s->notes = notes_new();
     s->inbox = mailbox_new(control, s);
     s->sweep = loop_timer_new(control, on_sweep, s);
-    if (!s->table || !s->inbox || !s->sweep || loop_timer_set(s->sweep, SWEEP_INTERVAL_US) != OK) {
+    if (!s->table || !s->notes || !s->inbox || !s->sweep ||
+        loop_timer_set(s->sweep, SWEEP_INTERVAL_US) != OK) {
         snprintf(err, err_bytes, "out of memory");
         goto failed;
     }
@@ -548,6 +597,7 @@ void store_close(struct store *s)
     mailbox_free(s->outbox);
     store_db_close(s->db);
     grant_table_free(s->table);
+    notes_free(s->notes);
     sl_free(s);
 }
 
@@ -588,9 +638,7 @@ int store_start(struct store *s, const struct store_peers *peers, void (*ready)(
         return rc;
     }
     u->first.change.number = ++s->number;
-    *s->updates_end = u;
-    s->updates_end = &u->next;
-    s->nupdates++;
+    update_queue(u);
     update_send(u, &u->first.change, false);
     loop_post(s->loop, &s->pump);
     return OK;
@@ -702,6 +750,29 @@ int store_config_grants(struct store *s, const struct config *c, store_done_fn *
     return OK;
 }
 
+int store_note(struct store *s, const char *kind, const char *id, const char *text,
+               store_done_fn *done, void *arg)
+{
+    struct update *u;
+    int rc;
+
+    if (!may_begin(s))
+        return ERR_BUSY;
+    u = update_new(s, true, done, arg);
+    if (!u)
+        return ERR_NOMEM;
+    u->note = note_new(kind, id, text);
+    rc = u->note ? notes_put(s->notes, kind, id, text) : ERR_NOMEM;
+    if (rc != OK) {
+        update_free(u);
+        return rc;
+    }
+    u->state = UPDATE_READY;
+    update_queue(u);
+    loop_post(s->loop, &s->pump);
+    return OK;
+}
+
 /* --- looking */
 
 struct each {
@@ -730,4 +801,15 @@ void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct r
                            void *arg)
 {
     grant_table_each_revocation(s->table, fn, arg);
+}
+
+const char *store_find_note(struct store *s, const char *kind, const char *id)
+{
+    return notes_find(s->notes, kind, id);
+}
+
+void store_each_note(struct store *s, const char *kind,
+                     void (*fn)(void *arg, const char *id, const char *text), void *arg)
+{
+    notes_each(s->notes, kind, fn, arg);
 }

@@ -24,6 +24,13 @@
 
 #define STORE_CHANGES_MAX 256
 
+/* Notes beside the grants (store_note). */
+#define STORE_NOTES_MAX       100000
+#define STORE_NOTES_BYTES_MAX ((size_t)64 * 1024 * 1024)
+#define STORE_NOTE_KIND_MAX   32
+#define STORE_NOTE_ID_MAX     255
+#define STORE_NOTE_BYTES_MAX  ((size_t)16 * 1024)
+
 struct loop;
 struct store;
 
@@ -88,5 +95,20 @@ int store_config_grants(struct store *s, const struct config *c, store_done_fn *
 void store_each_grant(struct store *s, void (*fn)(void *arg, const struct grant *g), void *arg);
 void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
                            void *arg);
+
+/* A durable text of somebody else's, found by kind ("flow") and id: put, replaced, or with text
+ * NULL forgotten (a note that is not there is no error). No worker is told. It shows at once in
+ * store_find_note and store_each_note; done is called when it is on the disk, never before what was
+ * asked of the store earlier. After ERR_IO there the disk may still hold what was before. On
+ * another error nothing has changed and done is not called: ERR_MALFORMED (kind or id empty or too
+ * long), ERR_LIMIT (a bound above), ERR_BUSY, ERR_NOMEM. The file's mode is 0600, a forgotten text
+ * is overwritten in it; still, keep no secret here that can be had again. */
+int store_note(struct store *s, const char *kind, const char *id, const char *text,
+               store_done_fn *done, void *arg) SL_MUST;
+/* The text; NULL without such a note. Until the next store_note of it. */
+const char *store_find_note(struct store *s, const char *kind, const char *id);
+/* All of one kind, unordered; fn must not call store_note. */
+void store_each_note(struct store *s, const char *kind,
+                     void (*fn)(void *arg, const char *id, const char *text), void *arg);
 
 #endif

@@ -26,6 +26,8 @@ static const char *const migrations[] = {
     "CREATE TABLE revocations (kind TEXT NOT NULL, issuer TEXT NOT NULL, value TEXT NOT NULL,"
     "  client TEXT NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL,"
     "  reason TEXT NOT NULL, PRIMARY KEY (kind, issuer, value, client)) STRICT, WITHOUT ROWID;",
+    "CREATE TABLE notes (kind TEXT NOT NULL, id TEXT NOT NULL, text TEXT NOT NULL,"
+    "  PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -37,6 +39,8 @@ enum statement {
     SQL_UNGRANT,
     SQL_REVOKE,
     SQL_NUMBER,
+    SQL_NOTE,
+    SQL_FORGET,
     SQL_SWEEP_GRANTS,
     SQL_SWEEP_REVOCATIONS,
     SQL_COUNT,
@@ -55,6 +59,8 @@ static const char *const statements[SQL_COUNT] = {
         " at = max(at, excluded.at), until = CASE WHEN until = 0 OR excluded.until = 0 THEN 0"
         " ELSE max(until, excluded.until) END",
     [SQL_NUMBER] = "UPDATE state SET number = max(number, ?1)",
+    [SQL_NOTE] = "INSERT OR REPLACE INTO notes (kind, id, text) VALUES (?1,?2,?3)",
+    [SQL_FORGET] = "DELETE FROM notes WHERE kind = ?1 AND id = ?2",
     [SQL_SWEEP_GRANTS] = "DELETE FROM grants WHERE expires > 0 AND expires <= ?1",
     [SQL_SWEEP_REVOCATIONS] = "DELETE FROM revocations WHERE until > 0 AND until < ?1",
 };
@@ -183,6 +189,7 @@ static int setup(struct store_db *db, char *err, size_t err_bytes)
     rc = exec(db,
               "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
               "PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON;"
+              "PRAGMA secure_delete = ON;"
               "BEGIN IMMEDIATE; COMMIT;",
               err, err_bytes);
     if (rc == OK)
@@ -266,7 +273,13 @@ static const char **split(char *text, size_t *count)
     return at;
 }
 
-static int grant_read(sqlite3_stmt *s, struct grant_table *t)
+/* Where the rows go. */
+struct kept {
+    struct grant_table *table;
+    struct notes *notes;
+};
+
+static int grant_read(sqlite3_stmt *s, struct kept *kept)
 {
     struct grant_config c = {
         .id = column(s, 0),
@@ -292,14 +305,14 @@ static int grant_read(sqlite3_stmt *s, struct grant_table *t)
         rc = grant_new(&c, GRANT_FROM_API, &g, &why);
     }
     if (rc == OK)
-        rc = grant_table_put(t, g);
+        rc = grant_table_put(kept->table, g);
     grant_unref(g);
     sl_free(list);
     sl_free(topics);
     return rc;
 }
 
-static int revocation_read(sqlite3_stmt *s, struct grant_table *t)
+static int revocation_read(sqlite3_stmt *s, struct kept *kept)
 {
     const char *name = column(s, 0);
     struct revocation *r;
@@ -317,14 +330,20 @@ static int revocation_read(sqlite3_stmt *s, struct grant_table *t)
                        sqlite3_column_int64(s, 4), sqlite3_column_int64(s, 5), column(s, 6));
     if (!r)
         return ERR_NOMEM;
-    rc = grant_table_revoke(t, r);
+    rc = grant_table_revoke(kept->table, r);
     revocation_free(r);
     return rc;
 }
 
-static int read_rows(struct store_db *db, const char *sql, struct grant_table *t,
-                     int (*row)(sqlite3_stmt *s, struct grant_table *t), char *err,
-                     size_t err_bytes)
+static int note_read(sqlite3_stmt *s, struct kept *kept)
+{
+    int rc = notes_put(kept->notes, column(s, 0), column(s, 1), column(s, 2));
+
+    return rc == ERR_NOMEM || rc == OK ? rc : ERR_MALFORMED;
+}
+
+static int read_rows(struct store_db *db, const char *sql, struct kept *kept,
+                     int (*row)(sqlite3_stmt *s, struct kept *kept), char *err, size_t err_bytes)
 {
     sqlite3_stmt *s = NULL;
     int rc = OK;
@@ -333,7 +352,7 @@ static int read_rows(struct store_db *db, const char *sql, struct grant_table *t
     if (sqlite3_prepare_v2(db->sql, sql, -1, &s, NULL) != SQLITE_OK)
         return fail(db, "cannot read the store", err, err_bytes);
     while ((step = sqlite3_step(s)) == SQLITE_ROW && rc == OK)
-        rc = row(s, t);
+        rc = row(s, kept);
     if (step != SQLITE_ROW && step != SQLITE_DONE)
         rc = fail(db, "cannot read the store", err, err_bytes);
     else if (rc == ERR_MALFORMED) {
@@ -346,9 +365,10 @@ static int read_rows(struct store_db *db, const char *sql, struct grant_table *t
 }
 
 /* Revocations first: a grant of a revoked transfer is there because it resumed it. */
-int store_db_load(struct store_db *db, struct grant_table *t, uint64_t *number, char *err,
-                  size_t err_bytes)
+int store_db_load(struct store_db *db, struct grant_table *t, struct notes *notes, uint64_t *number,
+                  char *err, size_t err_bytes)
 {
+    struct kept kept = {t, notes};
     int64_t n = 0;
     int rc;
 
@@ -356,12 +376,14 @@ int store_db_load(struct store_db *db, struct grant_table *t, uint64_t *number, 
     *number = n > 0 ? (uint64_t)n : 0;
     if (rc == OK)
         rc = read_rows(db, "SELECT kind, issuer, value, client, at, until, reason FROM revocations",
-                       t, revocation_read, err, err_bytes);
+                       &kept, revocation_read, err, err_bytes);
     if (rc == OK)
         rc = read_rows(db,
                        "SELECT id, participant, agreement, asset, issuer, subject, client, topics,"
                        " group_prefix, operations, not_before, expires FROM grants",
-                       t, grant_read, err, err_bytes);
+                       &kept, grant_read, err, err_bytes);
+    if (rc == OK)
+        rc = read_rows(db, "SELECT kind, id, text FROM notes", &kept, note_read, err, err_bytes);
     return rc;
 }
 
@@ -483,6 +505,17 @@ static int change_write(struct store_db *db, const struct change *c)
     return rc;
 }
 
+static int note_write(struct store_db *db, const struct note *n)
+{
+    enum statement which = n->text ? SQL_NOTE : SQL_FORGET;
+
+    bind_text(db->stmt[which], 1, n->kind);
+    bind_text(db->stmt[which], 2, n->id);
+    if (n->text)
+        bind_text(db->stmt[which], 3, n->text);
+    return run(db, which);
+}
+
 static int sweep(struct store_db *db, int64_t now_s)
 {
     int rc;
@@ -505,6 +538,8 @@ int store_db_write(struct store_db *db, const struct db_write *w)
     rc = run(db, SQL_BEGIN);
     for (i = 0; rc == OK && i < w->count; i++)
         rc = change_write(db, w->changes[i]);
+    for (i = 0; rc == OK && i < w->nnotes; i++)
+        rc = note_write(db, w->notes[i]);
     if (rc == OK)
         rc = sweep(db, w->sweep_s);
     if (rc == OK)

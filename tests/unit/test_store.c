@@ -860,7 +860,7 @@ static void files_that_cannot_be_used(void **state)
     /* newer than we are; rows that make no sense */
     sql("UPDATE state SET version = 99");
     assert_non_null(strstr(open_fails(), "version 99"));
-    sql("UPDATE state SET version = 1; UPDATE grants SET operations = 1024");
+    sql("UPDATE state SET version = 2; UPDATE grants SET operations = 1024");
     assert_non_null(strstr(open_fails(), "no sense"));
     sql("DELETE FROM grants; INSERT INTO revocations VALUES ('nonsense','','x','',1,1,0,'')");
     assert_non_null(strstr(open_fails(), "no sense"));
@@ -902,7 +902,8 @@ static void swept(void **state)
                                   {.kind = CHANGE_GRANT}};
     struct change change = {7, items, 3};
     const struct change *changes[] = {&change};
-    struct db_write w = {changes, 1, 0};
+    struct db_write w = {.changes = changes, .count = 1};
+    struct notes *notes = notes_new();
     struct grant_table *t = grant_table_new(config);
     struct store_db *db;
     char err[256];
@@ -919,18 +920,19 @@ static void swept(void **state)
     w.count = 0;
     w.sweep_s = 99;
     assert_int_equal(store_db_write(db, &w), OK);
-    assert_int_equal(store_db_load(db, t, &number, err, sizeof(err)), OK);
+    assert_int_equal(store_db_load(db, t, notes, &number, err, sizeof(err)), OK);
     assert_int_equal(number, 7);
     assert_int_equal(grant_table_revocations(t), 2);
     grant_table_free(t);
     t = grant_table_new(config);
     w.sweep_s = 101;
     assert_int_equal(store_db_write(db, &w), OK);
-    assert_int_equal(store_db_load(db, t, &number, err, sizeof(err)), OK);
+    assert_int_equal(store_db_load(db, t, notes, &number, err, sizeof(err)), OK);
     assert_int_equal(grant_table_revocations(t), 1);
     grant_table_each_grant(t, ignore_grant, &grants);
     assert_int_equal(grants, 0);
     grant_table_free(t);
+    notes_free(notes);
     store_db_close(db);
     grant_unref(items[2].grant);
     revocation_free(r);
