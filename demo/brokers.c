@@ -90,6 +90,11 @@ static int options_read(struct options *o, int argc, char **argv)
     return err ? err : optind == argc ? OK : ERR_CONFIG;
 }
 
+/* Above this version the mock's answers to ListOffsets are not what Kafka's would be (librdkafka
+ * 2.0.2 leaves bytes over), and a strict reader ends the connection. */
+#define API_LIST_OFFSETS 2
+#define LIST_OFFSETS_MAX 1
+
 static int topics_create(rd_kafka_mock_cluster_t *cluster, const struct options *o)
 {
     for (size_t i = 0; i < o->topic_count; i++) {
@@ -209,7 +214,9 @@ static int run(const struct options *o, int signals_fd)
         return ERR_IO;
     }
     cluster = rd_kafka_mock_cluster_new(rk, (int)o->brokers);
-    if (cluster)
+    if (cluster && rd_kafka_mock_set_apiversion(cluster, API_LIST_OFFSETS, 0, LIST_OFFSETS_MAX))
+        err = ERR_IO;
+    else if (cluster)
         err = topics_create(cluster, o);
     if (!err) {
         const char *bootstrap = rd_kafka_mock_cluster_bootstraps(cluster);
