@@ -62,7 +62,7 @@ $(B)/%.o: %.c $(B)/gen/.stamp
 $(LIB): $(OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
-$(B)/sluice: $(B)/main.o $(B)/run.o $(LIB)
+$(B)/sluice: $(B)/main.o $(B)/run.o $(B)/view.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 lib: $(LIB)
 
@@ -153,7 +153,7 @@ help:
 	@echo 'make bench      side by side with HAProxy'
 	@echo 'make install    PREFIX=/usr/local'
 
--include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d \
+-include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(B)/view.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d \
     $(B)/bench-load.d
 
 clean:

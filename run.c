@@ -26,6 +26,7 @@
 #include "proxy/listener.h"
 #include "proxy/resolve.h"
 #include "proxy/worker.h"
+#include "view.h"
 
 #define ERR_TEXT       8192
 #define WORKERS_MAX    256
@@ -54,6 +55,7 @@ struct app {
     struct worker *workers[WORKERS_MAX];
     struct gate *gates[WORKERS_MAX];
     unsigned nworkers, ngates, started;
+    struct view view; /* of them */
     struct loop_io *signals;
     struct loop_timer *drain;
     uint64_t drain_until_us;
@@ -284,147 +286,18 @@ static const char *not_ready(void *arg)
     return NULL;
 }
 
-/* --- sessions: every worker lists its own, the last one done delivers */
-
-struct session_query {
-    struct mail back; /* to the control thread */
-    atomic_uint left;
-    json_t *lists[WORKERS_MAX];
-    unsigned count;
-    void (*done)(void *arg, json_t *array);
-    void *arg;
-    struct app *app;
-};
-
-struct session_mail {
-    struct mail mail;
-    struct session_query *query;
-    unsigned index;
-};
-
-static void on_session_lists(void *receiver, struct mail *mail)
-{
-    struct session_query *q = (struct session_query *)(void *)mail;
-    json_t *all = json_array();
-
-    (void)receiver;
-    for (unsigned i = 0; i < q->count; i++) {
-        if (all && q->lists[i])
-            json_array_extend(all, q->lists[i]);
-        json_decref(q->lists[i]);
-    }
-    q->done(q->arg, all);
-    sl_free(q);
-}
-
-static void on_session_mail(void *receiver, struct mail *mail)
-{
-    struct session_mail *m = (struct session_mail *)(void *)mail;
-    struct session_query *q = m->query;
-
-    (void)receiver;
-    q->lists[m->index] = json_array();
-    if (q->lists[m->index])
-        gate_list_sessions(q->app->gates[m->index], q->lists[m->index]);
-    sl_free(m);
-    if (atomic_fetch_sub(&q->left, 1) == 1 && mailbox_post(q->app->mailbox, &q->back) != OK)
-        log_error("run", "a list of sessions was lost");
-}
-
-static int list_sessions(void *arg, void (*done)(void *done_arg, json_t *array), void *done_arg)
+static int list_sessions(void *arg, view_list_fn *done, void *done_arg)
 {
     struct app *a = arg;
-    struct session_query *q = sl_calloc(1, sizeof(*q));
-    unsigned sent = 0;
 
-    if (!q)
-        return ERR_NOMEM;
-    q->back.deliver = on_session_lists;
-    q->app = a;
-    q->done = done;
-    q->arg = done_arg;
-    q->count = a->ngates;
-    atomic_init(&q->left, a->ngates + 1);
-    for (; sent < a->ngates; sent++) {
-        struct session_mail *m = sl_calloc(1, sizeof(*m));
-        if (!m)
-            break;
-        m->mail.deliver = on_session_mail;
-        m->query = q;
-        m->index = sent;
-        if (mailbox_post(worker_mailbox(a->workers[sent]), &m->mail) != OK) {
-            sl_free(m);
-            break;
-        }
-    }
-    /* Those that could not be asked count as done; so does this thread's own share. */
-    if (atomic_fetch_sub(&q->left, a->ngates - sent + 1) == a->ngates - sent + 1)
-        return mailbox_post(a->mailbox, &q->back);
-    return OK;
+    return view_sessions(&a->view, done, done_arg);
 }
 
-/* --- metrics */
-
-typedef void metric_line(void *arg, const char *name, const char *labels, const char *type,
-                         const char *help, double value);
-
-static double sum(const struct app *a, size_t offset)
+static void metrics(void *arg, view_metric_fn *line, void *line_arg)
 {
-    double n = 0;
+    struct app *a = arg;
 
-    for (unsigned i = 0; i < a->ngates; i++) {
-        const char *base = (const char *)&a->gates[i]->counters;
-        const atomic_int_fast64_t *c = (const atomic_int_fast64_t *)(const void *)(base + offset);
-        n += (double)atomic_load_explicit(c, memory_order_relaxed);
-    }
-    return n;
-}
-
-static void metrics(void *arg, metric_line *line, void *line_arg)
-{
-#define COUNTER(field) offsetof(struct gate_counters, field)
-    static const struct {
-        const char *name, *type, *help;
-        size_t offset;
-    } rows[] = {
-        {"sluice_sessions", "gauge", "Connections of clients that are open.", COUNTER(sessions)},
-        {"sluice_sessions_opened_total", "counter", "Connections taken.", COUNTER(sessions_opened)},
-        {"sluice_sessions_closed_total", "counter", "Connections ended.", COUNTER(sessions_closed)},
-        {"sluice_sessions_revoked_total", "counter", "Connections closed by a revocation.",
-         COUNTER(revoked_sessions)},
-        {"sluice_logins_total", "counter", "Authentications that passed.", COUNTER(logins)},
-        {"sluice_logins_refused_total", "counter", "Authentications refused.",
-         COUNTER(logins_refused)},
-        {"sluice_reauthentications_total", "counter", "Re-authentications that passed.",
-         COUNTER(reauths)},
-        {"sluice_requests_total", "counter", "Requests of clients.", COUNTER(requests)},
-        {"sluice_denials_total", "counter", "Topics, groups and the like that were denied.",
-         COUNTER(denials)},
-        {"sluice_protocol_errors_total", "counter", "Connections closed for a broken frame.",
-         COUNTER(protocol_errors)},
-        {"sluice_unknown_tags_total", "counter", "Unknown tagged fields that were dropped.",
-         COUNTER(unknown_tags)},
-        {"sluice_client_received_bytes_total", "counter",
-         "Payload received from clients whose connection has ended.", COUNTER(bytes_in)},
-        {"sluice_client_sent_bytes_total", "counter",
-         "Payload sent to clients whose connection has ended.", COUNTER(bytes_out)},
-        {"sluice_fetch_streamed_total", "counter", "Fetch answers that streamed through.",
-         COUNTER(fetch_streamed)},
-        {"sluice_fetch_joined_total", "counter", "Fetch answers that were joined.",
-         COUNTER(fetch_joined)},
-        {"sluice_upstream_failures_total", "counter", "Requests that a broker left unanswered.",
-         COUNTER(upstream_failures)},
-        {"sluice_held_bytes", "gauge", "Buffers held by the workers.", COUNTER(held_bytes)},
-    };
-#undef COUNTER
-    const struct app *a = arg;
-
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        line(line_arg, rows[i].name, NULL, rows[i].type, rows[i].help, sum(a, rows[i].offset));
-    line(line_arg, "sluice_audit_lines_total", NULL, "counter", "Audit lines written.",
-         (double)audit_written(a->audit));
-    line(line_arg, "sluice_audit_lost_total", NULL, "counter", "Audit lines lost.",
-         (double)audit_lost(a->audit));
+    view_metrics(&a->view, line, line_arg);
 }
 
 /* --- starting */
@@ -579,6 +452,7 @@ static int start_parts(struct app *a, char *err, size_t n)
     rc = start_workers(a);
     if (rc != OK)
         return rc;
+    a->view = (struct view){a->workers, a->gates, a->ngates, a->mailbox, a->audit};
     tell_all(a, NEWS_START);
     if (rc == OK)
         rc = store_config_grants(a->store, c, NULL, NULL);

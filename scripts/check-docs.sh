@@ -56,7 +56,7 @@ links() {
 }
 
 metrics() {
-    grep -ohE '"sluice_[a-z_]+"' run.c control/*.c edc/*.c | tr -d '"' | sort -u >"$work/code"
+    grep -ohE '"sluice_[a-z_]+"' run.c view.c control/*.c edc/*.c | tr -d '"' | sort -u >"$work/code"
     grep -oE '`sluice_[a-z_]+`' docs/operations.md | tr -d '`' | sort -u >"$work/page"
     diff -u "$work/code" "$work/page"
 }

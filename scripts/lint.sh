@@ -26,7 +26,7 @@ make -s -j"$(nproc)" all || exit
 
 sources() { git ls-files '*.c' '*.h'; }
 gate() { git ls-files 'base/*.[ch]' 'codec/*.[ch]' 'config/*.[ch]' 'auth/*.[ch]' 'audit/*.[ch]' \
-    'proxy/*.[ch]' 'control/*.[ch]' 'edc/*.[ch]' main.c run.c run.h; }
+    'proxy/*.[ch]' 'control/*.[ch]' 'edc/*.[ch]' main.c run.c run.h view.c view.h; }
 own() { gate && git ls-files 'demo/*.[ch]'; }
 units() { own | grep '\.c$'; }
 

@@ -1,0 +1,36 @@
+/* What the workers can tell: their sessions and counters, for the control listener.
+ *
+ * Plain memory of run.c, which fills it once the workers stand; control thread. Nothing here is
+ * asked for after the workers have been told to stop. */
+#ifndef VIEW_H
+#define VIEW_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+struct audit;
+struct gate;
+struct mailbox;
+struct worker;
+
+struct view {
+    struct worker *const *workers;
+    struct gate *const *gates;
+    unsigned count;
+    struct mailbox *mailbox; /* the control thread's */
+    struct audit *audit;
+};
+
+/* array is the callee's; NULL: there was no memory for it. */
+typedef void view_list_fn(void *arg, json_t *array);
+typedef void view_metric_fn(void *arg, const char *name, const char *labels, const char *type,
+                            const char *help, double value);
+
+/* Every worker lists its own sessions in its own thread; the last one done delivers. Unless an
+ * error is returned, done is called once, later. */
+int view_sessions(const struct view *v, view_list_fn *done, void *arg) SL_MUST;
+/* One line a counter, summed over the workers. */
+void view_metrics(const struct view *v, view_metric_fn *line, void *arg);
+
+#endif
