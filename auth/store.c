@@ -11,12 +11,10 @@
  * called back from inside its own call. */
 #include "auth/store.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "auth/store_db.h"
+#include "auth/store_disk.h"
 #include "auth/store_notes.h"
 #include "auth/store_plan.h"
 #include "auth/text.h"
@@ -57,15 +55,13 @@ struct update {
     void *arg;
 };
 
-/* One transaction, with the thread. */
+/* One transaction. */
 struct batch {
-    struct mail mail;
+    struct disk_job job;
     struct store *store;
     struct update *updates;
     const struct change **changes;
     const struct note **notes;
-    struct db_write write;
-    int result;
 };
 
 struct store {
@@ -86,11 +82,8 @@ struct store {
     bool sweep_due;
     struct mailbox *inbox; /* acknowledgements, results */
 
-    struct store_db *db; /* NULL: in memory */
-    pthread_t thread;
-    bool threaded, busy; /* busy: a batch is with the thread */
-    struct mailbox *outbox;
-    bool stop; /* the thread's own */
+    struct store_disk *disk; /* NULL: in memory */
+    bool busy;               /* a batch is with its thread */
 };
 
 /* --- a change on its way */
@@ -274,16 +267,6 @@ static void update_bar(struct update *u)
 
 static void finish(struct store *s, struct update *u, int written);
 
-static bool batch_writes(const struct batch *b)
-{
-    return b->write.count > 0 || b->write.nnotes > 0 || b->write.sweep_s != 0;
-}
-
-static void batch_run(struct batch *b)
-{
-    b->result = batch_writes(b) ? store_db_write(b->store->db, &b->write) : OK;
-}
-
 static void batch_free(struct batch *b)
 {
     if (!b)
@@ -303,8 +286,8 @@ static struct batch *batch_new(struct store *s, size_t count)
     b->store = s;
     b->changes = sl_calloc(2 * count + 1, sizeof(struct change *));
     b->notes = sl_calloc(count + 1, sizeof(struct note *));
-    b->write.changes = b->changes;
-    b->write.notes = b->notes;
+    b->job.write.changes = b->changes;
+    b->job.write.notes = b->notes;
     if (!b->changes || !b->notes) {
         batch_free(b);
         return NULL;
@@ -315,22 +298,22 @@ static struct batch *batch_new(struct store *s, size_t count)
 /* What of the update belongs on the disk. */
 static void batch_add(struct batch *b, const struct update *u)
 {
-    if (!u->durable || !b->store->db)
+    if (!u->durable || !b->store->disk)
         return;
     if (u->note) {
-        b->notes[b->write.nnotes++] = u->note;
+        b->notes[b->job.write.nnotes++] = u->note;
         return;
     }
-    b->changes[b->write.count++] = &u->first.change;
+    b->changes[b->job.write.count++] = &u->first.change;
     if (u->bars_durable && u->bars.change.count > 0)
-        b->changes[b->write.count++] = &u->bars.change;
+        b->changes[b->job.write.count++] = &u->bars.change;
 }
 
 static void batch_finish(struct batch *b)
 {
     struct store *s = b->store;
     struct update *u, *next;
-    int result = b->result;
+    int result = b->job.result;
 
     u = b->updates;
     batch_free(b);
@@ -341,43 +324,12 @@ static void batch_finish(struct batch *b)
     loop_post(s->loop, &s->pump);
 }
 
-static void on_written(void *receiver, struct mail *m)
+static void on_written(struct disk_job *job)
 {
-    struct store *s = receiver;
+    struct batch *b = (struct batch *)(void *)job;
 
-    s->busy = false;
-    batch_finish((struct batch *)(void *)m);
-}
-
-/* The store's thread. */
-static void on_batch(void *receiver, struct mail *m)
-{
-    struct batch *b = (struct batch *)(void *)m;
-    struct store *s = receiver;
-
-    batch_run(b);
-    b->mail.deliver = on_written;
-    if (mailbox_post(s->inbox, &b->mail) != OK)
-        log_error("store", "a result was lost");
-}
-
-static void on_stop(void *receiver, struct mail *m)
-{
-    struct store *s = receiver;
-
-    (void)m;
-    s->stop = true;
-}
-
-static void *thread_main(void *arg)
-{
-    struct store *s = arg;
-
-    while (!s->stop) {
-        if (mailbox_wait(s->outbox, -1) != OK)
-            log_error("store", "waiting for work failed");
-    }
-    return NULL;
+    b->store->busy = false;
+    batch_finish(b);
 }
 
 /* Takes what is ready off the front of the line. */
@@ -402,7 +354,7 @@ static struct update *take_ready(struct store *s, unsigned *count)
 
 static void commit(struct store *s)
 {
-    bool sweep = s->sweep_due && s->db;
+    bool sweep = s->sweep_due && s->disk;
     struct batch *b;
     struct update *u;
     unsigned count;
@@ -426,15 +378,12 @@ static void commit(struct store *s)
     for (; u; u = u->next)
         batch_add(b, u);
     if (sweep)
-        b->write.sweep_s = loop_wall_s(s->loop);
+        b->job.write.sweep_s = loop_wall_s(s->loop);
     s->sweep_due = false;
-    b->mail.deliver = on_batch;
-    if (s->threaded && batch_writes(b) && mailbox_post(s->outbox, &b->mail) == OK) {
-        s->busy = true;
-        return;
-    }
-    batch_run(b);
-    batch_finish(b);
+    b->job.done = on_written;
+    s->busy = s->disk && disk_job_writes(&b->job) && store_disk_write(s->disk, &b->job) == OK;
+    if (!s->busy)
+        batch_finish(b);
 }
 
 static void pump(void *arg)
@@ -500,38 +449,6 @@ static void take_limits(struct store *s, const struct config *c)
     grant_table_config(s->table, c);
 }
 
-/* Signals are for the control thread. */
-static int thread_start(struct store *s)
-{
-    sigset_t all, before;
-    int rc;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&s->thread, NULL, thread_main, s);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    s->threaded = rc == 0;
-    return s->threaded ? OK : ERR_IO;
-}
-
-static int open_file(struct store *s, const char *path, char *err, size_t err_bytes)
-{
-    int rc;
-
-    s->db = store_db_open(path, err, err_bytes);
-    if (!s->db)
-        return ERR_IO;
-    rc = store_db_load(s->db, s->table, s->notes, &s->number, err, err_bytes);
-    if (rc != OK)
-        return rc;
-    s->outbox = mailbox_new(NULL, s);
-    if (!s->outbox || thread_start(s) != OK) {
-        snprintf(err, err_bytes, "cannot start the store's thread");
-        return ERR_NOMEM;
-    }
-    return OK;
-}
-
 struct store *store_open(const char *path, struct loop *control, const struct config *c, char *err,
                          size_t err_bytes)
 {
@@ -554,25 +471,15 @@ struct store *store_open(const char *path, struct loop *control, const struct co
         goto failed;
     }
     take_limits(s, c);
-    if (path && path[0] && open_file(s, path, err, err_bytes) != OK)
-        goto failed;
+    if (path && path[0]) {
+        s->disk = store_disk_open(path, s->inbox, s->table, s->notes, &s->number, err, err_bytes);
+        if (!s->disk)
+            goto failed;
+    }
     return s;
 failed:
     store_close(s);
     return NULL;
-}
-
-/* The thread writes all that it was given before it sees the stop. */
-static void thread_stop(struct store *s)
-{
-    struct mail stop = {.deliver = on_stop};
-
-    if (!s->threaded)
-        return;
-    while (mailbox_post(s->outbox, &stop) != OK)
-        ; /* its box holds one batch at most */
-    pthread_join(s->thread, NULL);
-    s->threaded = false;
 }
 
 void store_close(struct store *s)
@@ -582,7 +489,7 @@ void store_close(struct store *s)
     if (!s)
         return;
     s->closing = true;
-    thread_stop(s);
+    store_disk_stop(s->disk);
     mailbox_free(s->inbox); /* delivers what has come */
     for (u = s->updates; u; u = u->next) {
         if (u->waiting > 0)
@@ -594,8 +501,7 @@ void store_close(struct store *s)
         commit(s);
     loop_cancel(&s->pump);
     loop_timer_free(s->sweep);
-    mailbox_free(s->outbox);
-    store_db_close(s->db);
+    store_disk_free(s->disk);
     grant_table_free(s->table);
     notes_free(s->notes);
     sl_free(s);
