@@ -136,6 +136,8 @@ check:
 	scripts/check.sh
 test:
 	scripts/check.sh install build unit embedded
+check-edc:
+	scripts/check.sh install build edc
 
 install: $(B)/sluice
 	install -D -m 0755 $(B)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
@@ -149,6 +151,7 @@ help:
 	@echo 'make demo       the whole story on an embedded cluster'
 	@echo 'make check      install, build, lint, and every test'
 	@echo 'make test       the quick loop: units and the embedded cluster'
+	@echo 'make check-edc  behind real connectors and a real authorization server'
 	@echo 'make fuzz       every fuzz target, FUZZ_SECONDS=60 each'
 	@echo 'make bench      side by side with HAProxy'
 	@echo 'make install    PREFIX=/usr/local'
@@ -158,5 +161,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit clean check test install flags help bench demo demo-tools fuzz fuzz-targets conformance
+.PHONY: all lib unit clean check check-edc test install flags help bench demo demo-tools fuzz fuzz-targets conformance
 .DELETE_ON_ERROR:

@@ -7,6 +7,7 @@
 #   SLUICE_VARIANT=asan|release|tsan   which build (asan); SLUICE=FILE: which binary
 #   E2E_RESULT=FILE                    gets the last line, too
 #   E2E_JUNIT=FILE                     gets a JUnit report
+#   E2E_TESTS=DIRECTORY                other tests than tests/e2e (scripts/check-edc.sh)
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +15,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 cache=${SLUICE_CACHE:-$HOME/.cache/sluice}
 junit=${E2E_JUNIT:-$(mktemp)}
 
-cd "$here/tests/e2e"
+cd "${E2E_TESTS:-$here/tests/e2e}"
 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TERM=dumb \
     "$cache/venv/bin/python" -m pytest --color=no --junitxml="$junit" -q "$@" </dev/null &
 tests=$!

@@ -88,6 +88,7 @@ corpora() { scripts/fuzz.sh --replay; }
 conformance() { scripts/conformance.sh build/asan/conform; }
 lint() { scripts/lint.sh; }
 e2e() { SLUICE_BUILD=$PWD/build/asan scripts/check-e2e.sh; }
+edc() { SLUICE_BUILD=$PWD/build/asan scripts/check-edc.sh; }
 
 # The gate before the embedded three-broker cluster, no Java: the story of `make demo`, each step
 # of which verifies what it says.
@@ -101,11 +102,12 @@ embedded() {
     printf '%s passed, 0 failed\n' "$n"
 }
 
-[ $# -gt 0 ] || set -- install build lint unit threads corpora conformance embedded e2e
+[ $# -gt 0 ] || set -- install build lint unit threads corpora conformance embedded e2e edc
 for name in "$@"; do
     case $name in
     install) scripts/install.sh run build demo check || exit 1 ;;
-    build | lint | unit | threads | corpora | conformance | embedded | e2e) stage "$name" "$name" ;;
+    build | lint | unit | threads | corpora | conformance | embedded | e2e | edc)
+        stage "$name" "$name" ;;
     *)
         echo "scripts/check.sh: no stage '$name'" >&2
         exit 2

@@ -1,16 +1,29 @@
 #!/bin/sh
 # Installs what the end-to-end tests run against: Apache Kafka and its tools, an older Java client,
-# Python and Node clients, and our own Java test programs, compiled. Everything lands under
+# Python and Node clients, and our own Java test programs, compiled; for `edc` also two versions of
+# a connector's control plane and Keycloak, built for its quick start. Everything lands under
 # ~/.cache/sluice (or $SLUICE_CACHE), each part in a directory named after the content of what
 # describes it, so that a second run does nothing and a changed version never meets old files.
 #
-# usage: scripts/fetch-parts.sh [--check]     --check: install nothing, fail if a part is missing
+# usage: scripts/fetch-parts.sh [--check] [edc]
+#   --check: install nothing, fail if a part is missing
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 e2e=$here/tests/e2e
+edc=$here/tests/edc
 cache=${SLUICE_CACHE:-$HOME/.cache/sluice}
-only_check=${1:-}
+only_check='' with_edc=''
+for word in "$@"; do
+    case $word in
+    --check) only_check=--check ;;
+    edc) with_edc=yes ;;
+    *)
+        echo "usage: scripts/fetch-parts.sh [--check] [edc]" >&2
+        exit 2
+        ;;
+    esac
+done
 mkdir -p "$cache"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -20,6 +33,9 @@ say() { printf '%s\n' "$*" >&2; }
 
 # key FILE...: a short name for the content of files
 key() { cat "$@" | sha256sum | cut -c1-16; }
+
+# key_of TEXT FILE...: the same, with a text before it
+key_of() { { printf '%s\n' "$1" && shift && cat "$@"; } | sha256sum | cut -c1-16; }
 
 # install NAME KEY COMMAND...: runs COMMAND with a fresh directory as its last argument and keeps
 # that directory as $cache/NAME-KEY only if COMMAND succeeded; $cache/NAME points to it.
@@ -49,6 +65,20 @@ maven_jars() { # pom directory
         "-DoutputDirectory=$2/libs" >&2
 }
 
+connector_jars() { # version directory
+    mvn -B -q -f "$edc/connector/pom.xml" "-Dedc.version=$1" dependency:copy-dependencies \
+        -DincludeScope=runtime "-DoutputDirectory=$2/libs" >&2
+}
+
+keycloak_built() { # directory; its database is in memory, so nothing is written there later
+    mvn -B -q -f "$edc/keycloak/pom.xml" dependency:unpack-dependencies \
+        "-DoutputDirectory=$1" "-DmarkersDirectory=$1/.unpacked" >&2 || return 1
+    mv "$1"/keycloak-*/* "$1/" && rmdir "$1"/keycloak-*/ || return 1
+    "$1/bin/kc.sh" build --db=dev-mem --features=ssf >"$1/build.log" 2>&1 && return 0
+    tail -n 20 "$1/build.log" >&2
+    return 1
+}
+
 python_venv() { # requirements directory
     python3 -m venv "$2" && "$2/bin/pip" install -q --no-input --disable-pip-version-check \
         -r "$1" >&2
@@ -72,3 +102,10 @@ install venv "$python_key" python_venv "$e2e/requirements.txt"
 install node "$(key "$e2e/node/package.json" "$e2e/node/package-lock.json")" \
     node_modules "$e2e/node"
 install java "$(key "$e2e/kafka/clients39/pom.xml" "$e2e"/java/*.java)" java_classes "$e2e/java"
+
+[ -n "$with_edc" ] || exit 0
+for version in 0.15.1 0.14.0; do
+    install "connector-$version" "$(key_of "$version" "$edc/connector/pom.xml")" \
+        connector_jars "$version"
+done
+install keycloak "$(key "$edc/keycloak/pom.xml")" keycloak_built

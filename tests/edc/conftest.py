@@ -1,0 +1,59 @@
+"""The whole chain for real: connectors, Keycloak, Apache Kafka, and sluice between them. What is
+started once a run is started at the same time, and only what the chosen cases ask for; authority,
+cluster, workspace and the rest come from the end-to-end tests (tests/e2e/shared.py)."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent),
+                str(pathlib.Path(__file__).resolve().parents[1] / "e2e")]
+
+pytest_plugins = ("shared",)
+
+import connector  # noqa: E402
+import keycloak as keycloaks  # noqa: E402
+import trust  # noqa: E402
+
+# fixture -> (participant, version); each is one control plane
+CONNECTORS = {"provider": ("provider", "0.15.1"), "bob_connector": ("bob", "0.15.1"),
+              "alice_connector": ("alice", "0.15.1"), "old_provider": ("old-provider", "0.14.0")}
+
+
+@pytest.fixture(scope="session")
+def java_trust(workspace, authority):
+    return trust.JavaTrust(workspace / "trust", authority.certificate)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lab(request, workspace, authority, java_trust):
+    """Starts, without waiting, what some case will need."""
+    wanted = {name for item in request.session.items for name in item.fixturenames}
+    started = {}
+    try:
+        for name, (participant, version) in CONNECTORS.items():
+            if name in wanted:
+                started[name] = connector.ControlPlane(workspace / name, participant, version,
+                                                       java_trust).start()
+        if "keycloak" in wanted:
+            started["keycloak"] = keycloaks.Keycloak(workspace / "keycloak", authority).start()
+        yield started
+    finally:
+        for part in started.values():
+            part.close()
+
+
+def _connector(name):
+    @pytest.fixture(scope="session", name=name)
+    def ready(lab):
+        return lab[name].wait_ready()
+    return ready
+
+
+provider, bob_connector, alice_connector, old_provider = map(_connector, CONNECTORS)
+
+
+@pytest.fixture(scope="session")
+def keycloak(lab):
+    return lab["keycloak"].wait_ready()

@@ -1,0 +1,159 @@
+"""A real Keycloak: an authorization server with realms, clients and keys as a case wants them, driven
+through its admin API. It runs with TLS and its database in memory, so that every run begins anew."""
+
+import json
+import os
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import parts
+from processes import Process, free_port, wait_for
+
+HOME = parts.CACHE / "keycloak"
+ADMIN, PASSWORD = "admin", "administrator of the tests"
+OPENS = ("java.util", "java.util.concurrent", "java.security", "java.lang")
+
+
+class Refused(Exception):
+    def __init__(self, status, body):
+        super().__init__(f"{status}: {body}")
+        self.status, self.body = status, body
+
+
+class Keycloak:
+    def __init__(self, directory, authority):
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.authority = authority
+        self.port, self.health_port = free_port(), free_port()
+        self.url = f"https://localhost:{self.port}"
+        self._context = ssl.create_default_context(cafile=str(authority.certificate))
+        self._admin_token, self._admin_until = None, 0
+        self.process = None
+
+    def start(self):
+        pair = self.authority.issue("keycloak", addresses=["127.0.0.1"], names=["localhost"])
+        home = HOME.resolve()
+        options = ["-Xms64m", "-XX:MaxMetaspaceSize=256m",
+                   *(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in OPENS),
+                   f"-Dkc.home.dir={home}", f"-Djboss.server.config.dir={home}/conf",
+                   "-Djava.util.logging.manager=org.jboss.logmanager.LogManager",
+                   "-Dpicocli.disable.closures=true",
+                   "-Djava.util.concurrent.ForkJoinPool.common.threadFactory="
+                   "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory"]
+        command = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx400m", *options,
+                   "-cp", home / "lib" / "quarkus-run.jar",
+                   "io.quarkus.bootstrap.runner.QuarkusEntryPoint", "start", "--optimized",
+                   "--http-host=127.0.0.1", f"--https-port={self.port}",
+                   f"--https-certificate-file={pair.certificate}",
+                   f"--https-certificate-key-file={pair.key}",
+                   f"--truststore-paths={self.authority.certificate}",
+                   f"--hostname={self.url}", "--cache=local",
+                   "--log-level=info,org.keycloak.services:debug"]
+        env = dict(os.environ) | {"KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
+                                  "KC_BOOTSTRAP_ADMIN_PASSWORD": PASSWORD}
+        self.process = Process(command, self.directory / "keycloak.log", env)
+        return self
+
+    def wait_ready(self, timeout_s=180):
+        def ready():
+            if not self.process.running():
+                raise AssertionError(f"Keycloak ended: {self.process.output()[-3000:]}")
+            try:
+                return self.get("/realms/master")
+            except (Refused, OSError):
+                return None
+        wait_for(ready, timeout_s, "Keycloak answers", 0.2)
+        return self
+
+    def close(self):
+        if self.process is not None:
+            self.process.stop(timeout_s=30)
+
+    # --- plumbing
+
+    def _send(self, method, path, data=None, headers=()):
+        request = urllib.request.Request(self.url + path, data, dict(headers), method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=self._context) as answer:
+                text = answer.read()
+                location = answer.headers.get("Location")
+        except urllib.error.HTTPError as error:
+            raise Refused(error.code, error.read().decode(errors="replace")) from None
+        return (json.loads(text) if text else None), location
+
+    def get(self, path, headers=()):
+        return self._send("GET", path, headers=headers)[0]
+
+    def form(self, path, fields, headers=()):
+        return self._send("POST", path, urllib.parse.urlencode(fields).encode(), headers)[0]
+
+    def admin(self, method, path, body=None):
+        """A call of the admin API below /admin/realms; for a POST the id of what was made."""
+        if time.monotonic() > self._admin_until:
+            answer = self.form("/realms/master/protocol/openid-connect/token", {
+                "grant_type": "password", "client_id": "admin-cli", "username": ADMIN,
+                "password": PASSWORD})
+            self._admin_token = answer["access_token"]
+            self._admin_until = time.monotonic() + answer["expires_in"] - 10
+        headers = {"Authorization": f"Bearer {self._admin_token}",
+                   "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        answer, location = self._send(method, f"/admin/realms{path}", data, headers)
+        return location.rsplit("/", 1)[-1] if location else answer
+
+    # --- what a case needs
+
+    def realm(self, name, **settings):
+        """A realm of its own, with short tokens unless said otherwise."""
+        self.admin("POST", "", {"realm": name, "enabled": True, "sslRequired": "external",
+                                "accessTokenLifespan": 300} | settings)
+        return Realm(self, name)
+
+
+class Realm:
+    def __init__(self, keycloak, name):
+        self.keycloak, self.name = keycloak, name
+        self.issuer = f"{keycloak.url}/realms/{name}"
+        self._path = f"/realms/{name}/protocol/openid-connect"
+        self.jwks_url = f"{keycloak.url}{self._path}/certs"
+        self.token_url = f"{keycloak.url}{self._path}/token"
+        self.revoke_url = f"{keycloak.url}{self._path}/revoke"
+        self.introspect_url = f"{keycloak.url}{self._path}/token/introspect"
+        self.registration_url = f"{keycloak.url}/realms/{name}/clients-registrations/openid-connect"
+
+    def admin(self, method, path, body=None):
+        return self.keycloak.admin(method, f"/{self.name}{path}", body)
+
+    def client(self, identity, secret, audience=None, **settings):
+        """A confidential client that may use client credentials; its internal id."""
+        mappers = [] if audience is None else [{
+            "name": "audience", "protocol": "openid-connect",
+            "protocolMapper": "oidc-audience-mapper",
+            "config": {"included.custom.audience": audience, "access.token.claim": "true",
+                       "introspection.token.claim": "true"}}]
+        return self.admin("POST", "/clients", {
+            "clientId": identity, "secret": secret, "serviceAccountsEnabled": True,
+            "publicClient": False, "standardFlowEnabled": False, "protocol": "openid-connect",
+            "directAccessGrantsEnabled": False, "protocolMappers": mappers} | settings)
+
+    def token(self, client, secret, **more):
+        """A token by client credentials, the whole answer."""
+        return self.keycloak.form(f"{self._path}/token", {
+            "grant_type": "client_credentials", "client_id": client,
+            "client_secret": secret} | more)
+
+    def introspect(self, client, secret, token):
+        return self.keycloak.form(f"{self._path}/token/introspect", {
+            "client_id": client, "client_secret": secret, "token": token})
+
+    def rotate(self, priority=1000):
+        """A new signing key that is used from now on; the old one still verifies."""
+        return self.admin("POST", "/components", {
+            "name": f"rotated-{priority}", "providerId": "ecdsa-generated",
+            "providerType": "org.keycloak.keys.KeyProvider",
+            "config": {"priority": [str(priority)], "enabled": ["true"], "active": ["true"],
+                       "ecdsaEllipticCurveKey": ["P-256"]}})
