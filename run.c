@@ -482,7 +482,7 @@ static int start_listeners(struct app *a, char *err, size_t n)
 
     const struct edc_parts parts = {
         .arg = a,
-        .changes = {a->store, a->ring},
+        .changes = {.store = a->store, .audit = a->ring},
         .keys = control_keys,
         .unknown_kid = control_unknown_kid,
     };

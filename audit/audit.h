@@ -53,6 +53,7 @@ struct audit_event {
     const char *client_address; /* "192.0.2.1:51234" */
     const char *reason;         /* verdict, cause, why */
     const char *issuer, *subject, *client, *jti;
+    const char *mechanism; /* of an authentication; NULL: OAUTHBEARER */
     const char *transfer, *agreement, *asset, *participant;
     const char *client_id, *software_name, *software_version;
     const char *tls_protocol, *tls_cipher;

@@ -219,7 +219,7 @@ static void put_required(struct line *l, const struct audit_event *e, const stru
         close_object(l);
     }
     if (s->class_uid == 3002) {
-        put_text(l, "auth_protocol", "OAUTHBEARER");
+        put_text(l, "auth_protocol", e->mechanism ? e->mechanism : "OAUTHBEARER");
         return;
     }
     const char *privilege = e->transfer ? e->transfer : e->agreement;

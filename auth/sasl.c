@@ -166,3 +166,41 @@ bool sasl_oauth_authorizes(const struct sasl_oauth *m, const char *subject)
     }
     return subject[s] == '\0';
 }
+
+static const char *plain_parse(const char *p, size_t n, struct sasl_plain *out)
+{
+    const char *user = memchr(p, 0, n);
+    const char *password = user ? memchr(user + 1, 0, n - (size_t)(user + 1 - p)) : NULL;
+    size_t authzid_len, user_len, i;
+
+    if (!password)
+        return "it is not made of three parts";
+    authzid_len = (size_t)(user - p);
+    user_len = (size_t)(password - user) - 1;
+    out->password = password + 1;
+    out->password_len = n - (size_t)(password + 1 - p);
+    if (memchr(out->password, 0, out->password_len))
+        return "it is not made of three parts";
+    if (user_len == 0 || user_len > SASL_PLAIN_USER_MAX)
+        return "the user is empty or too long";
+    if (out->password_len == 0 || out->password_len > SASL_PLAIN_PASSWORD_MAX)
+        return "the password is empty or too long";
+    memcpy(out->user, user + 1, user_len);
+    for (i = 0; i < user_len; i++)
+        if ((uint8_t)out->user[i] < 0x20 || out->user[i] == 0x7f)
+            return "the user has control characters";
+    if (authzid_len > 0 && (authzid_len != user_len || memcmp(p, out->user, user_len) != 0))
+        return "it asks for another user's rights";
+    return NULL;
+}
+
+int sasl_plain_parse(const void *message, size_t n, struct sasl_plain *out, const char **why)
+{
+    memset(out, 0, sizeof(*out));
+    *why = plain_parse(message, n, out);
+    if (*why) {
+        memset(out, 0, sizeof(*out));
+        return ERR_MALFORMED;
+    }
+    return OK;
+}

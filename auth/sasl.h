@@ -1,5 +1,5 @@
-/* SASL/OAUTHBEARER as the server sees it (RFC 7628, KIP-255): the client's first message taken
- * apart, strictly. Pure functions. */
+/* SASL/OAUTHBEARER (RFC 7628, KIP-255) and PLAIN (RFC 4616) as the server sees them: the client's
+ * first message taken apart, strictly. Pure functions. */
 #ifndef AUTH_SASL_H
 #define AUTH_SASL_H
 
@@ -24,5 +24,19 @@ int sasl_oauth_parse(const void *message, size_t n, struct sasl_oauth *out,
                      const char **why) SL_MUST;
 /* True when there is no authzid, or it is this subject. */
 bool sasl_oauth_authorizes(const struct sasl_oauth *m, const char *subject);
+
+#define SASL_PLAIN_USER_MAX     255
+#define SASL_PLAIN_PASSWORD_MAX 512
+
+struct sasl_plain {
+    char user[SASL_PLAIN_USER_MAX + 1];
+    const char *password; /* into the message */
+    size_t password_len;
+};
+
+/* `[authzid] NUL user NUL password`. ERR_MALFORMED with *why; also for an authzid that is not the
+ * user, an empty user or password, and control characters in the user. */
+int sasl_plain_parse(const void *message, size_t n, struct sasl_plain *out,
+                     const char **why) SL_MUST;
 
 #endif

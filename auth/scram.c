@@ -8,27 +8,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/scram_priv.h"
+
 static const char base64_text[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* What is left of a message that is being read. */
-struct text {
-    const char *p;
-    size_t n;
-};
-
-static const EVP_MD *hash_md(enum scram_hash hash)
+const EVP_MD *scram_md(enum scram_hash hash)
 {
     return hash == SCRAM_SHA_512 ? EVP_sha512() : EVP_sha256();
 }
 
-static size_t hash_bytes(enum scram_hash hash)
+size_t scram_bytes(enum scram_hash hash)
 {
     return hash == SCRAM_SHA_512 ? 64 : 32;
 }
 
-/* Writes 4 * ceil(n / 3) characters and returns how many. */
-static size_t base64_encode(char *out, const uint8_t *p, size_t n)
+size_t scram_base64(char *out, const uint8_t *p, size_t n)
 {
     size_t len = 0;
     for (size_t i = 0; i < n; i += 3) {
@@ -51,9 +46,7 @@ static int base64_value(char c)
     return at ? (int)(at - base64_text) : -1;
 }
 
-/* Strict: padded, no white space, no stray bits behind the last byte. Returns the count of bytes,
- * or an error. */
-static int base64_decode(struct text t, uint8_t *out, size_t max)
+int scram_unbase64(struct scram_text t, uint8_t *out, size_t max)
 {
     if (!t.n || t.n % 4 || t.n / 4 * 3 > max + 2)
         return ERR_MALFORMED;
@@ -82,9 +75,7 @@ static int base64_decode(struct text t, uint8_t *out, size_t max)
     return (int)len;
 }
 
-/* No control characters. Kafka hashes the UTF-8 bytes as they are, without SASLprep, and so do we.
- */
-static bool text_plain(const char *s)
+bool scram_plain_text(const char *s)
 {
     for (; *s; s++)
         if ((unsigned char)*s < 0x20 || *s == 0x7f)
@@ -92,8 +83,7 @@ static bool text_plain(const char *s)
     return true;
 }
 
-/* Characters that may stand in a nonce or an extension's value. */
-static bool text_printable(struct text t)
+bool scram_printable(struct scram_text t)
 {
     for (size_t i = 0; i < t.n; i++)
         if (t.p[i] < 0x21 || t.p[i] > 0x7e)
@@ -101,8 +91,7 @@ static bool text_printable(struct text t)
     return true;
 }
 
-/* Takes "x=value" up to the next comma or the end. */
-static bool text_attribute(struct text *t, char *name, struct text *value)
+bool scram_attribute(struct scram_text *t, char *name, struct scram_text *value)
 {
     if (t->n < 3 || t->p[1] != '=')
         return false;
@@ -112,20 +101,19 @@ static bool text_attribute(struct text *t, char *name, struct text *value)
     if (len < 3 || (comma && len + 1 == t->n))
         return false;
     *name = t->p[0];
-    *value = (struct text){t->p + 2, len - 2};
+    *value = (struct scram_text){t->p + 2, len - 2};
     size_t used = comma ? len + 1 : len;
     t->p += used;
     t->n -= used;
     return true;
 }
 
-/* Optional extensions are checked for form and ignored; "m" would be a mandatory one. */
-static bool text_extensions(struct text t)
+bool scram_extensions(struct scram_text t)
 {
     while (t.n) {
         char name;
-        struct text value;
-        if (!text_attribute(&t, &name, &value))
+        struct scram_text value;
+        if (!scram_attribute(&t, &name, &value))
             return false;
         bool letter = (name >= 'a' && name <= 'z') || (name >= 'A' && name <= 'Z');
         if (!letter || name == 'm')
@@ -134,11 +122,11 @@ static bool text_extensions(struct text t)
     return true;
 }
 
-static int hmac(enum scram_hash hash, const uint8_t *key, const void *p, size_t n, uint8_t *out)
+int scram_hmac(enum scram_hash hash, const uint8_t *key, const void *p, size_t n, uint8_t *out)
 {
     unsigned len = 0;
-    if (!HMAC(hash_md(hash), key, (int)hash_bytes(hash), p, n, out, &len) ||
-        len != hash_bytes(hash))
+    if (!HMAC(scram_md(hash), key, (int)scram_bytes(hash), p, n, out, &len) ||
+        len != scram_bytes(hash))
         return ERR_NOMEM;
     return OK;
 }
@@ -160,12 +148,12 @@ static char *put(char *to, const char *p, size_t n)
     return to + n;
 }
 
-static int random_nonce(char out[SCRAM_NONCE_LEN + 1])
+int scram_random_nonce(char out[SCRAM_NONCE_LEN + 1])
 {
     uint8_t bytes[SCRAM_NONCE_LEN / 4 * 3];
     if (RAND_bytes(bytes, (int)sizeof(bytes)) != 1)
         return ERR_IO;
-    out[base64_encode(out, bytes, sizeof(bytes))] = 0;
+    out[scram_base64(out, bytes, sizeof(bytes))] = 0;
     return OK;
 }
 
@@ -175,12 +163,12 @@ int scram_first(struct scram *s, enum scram_hash hash, const char *user, const c
     char made[SCRAM_NONCE_LEN + 1];
     *s = (struct scram){.hash = hash, .state = SCRAM_NEW};
     size_t user_len = strlen(user);
-    if (!user_len || user_len > SCRAM_USER_MAX || !text_plain(user)) {
+    if (!user_len || user_len > SCRAM_USER_MAX || !scram_plain_text(user)) {
         *why = "the user name is not 1 to 255 bytes without control characters";
         return ERR_CONFIG;
     }
     if (!nonce) {
-        if (random_nonce(made)) {
+        if (scram_random_nonce(made)) {
             *why = "no random numbers";
             return ERR_IO;
         }
@@ -188,7 +176,7 @@ int scram_first(struct scram *s, enum scram_hash hash, const char *user, const c
     }
     size_t nonce_len = strlen(nonce);
     if (!nonce_len || nonce_len > SCRAM_NONCE_LEN ||
-        !text_printable((struct text){nonce, nonce_len}) || strchr(nonce, ',')) {
+        !scram_printable((struct scram_text){nonce, nonce_len}) || strchr(nonce, ',')) {
         *why = "the nonce is not usable";
         return ERR_CONFIG;
     }
@@ -211,12 +199,12 @@ int scram_first(struct scram *s, enum scram_hash hash, const char *user, const c
 }
 
 struct server_first {
-    struct text nonce; /* ours and the server's */
+    struct scram_text nonce; /* ours and the server's */
     uint8_t salt[SCRAM_SALT_MAX];
     uint32_t salt_len, iterations;
 };
 
-static int read_iterations(struct text t, uint32_t *out)
+static int read_iterations(struct scram_text t, uint32_t *out)
 {
     uint32_t v = 0;
     if (t.n > 7 || t.p[0] == '0')
@@ -232,13 +220,13 @@ static int read_iterations(struct text t, uint32_t *out)
     return OK;
 }
 
-static int read_server_first(const struct scram *s, struct text t, struct server_first *f,
+static int read_server_first(const struct scram *s, struct scram_text t, struct server_first *f,
                              const char **why)
 {
     char name;
-    struct text value;
+    struct scram_text value;
     *why = "the first message is malformed";
-    if (!text_attribute(&t, &name, &value) || name != 'r' || !text_printable(value))
+    if (!scram_attribute(&t, &name, &value) || name != 'r' || !scram_printable(value))
         return ERR_MALFORMED;
     f->nonce = value;
     const char *mark = s->bare + 2;
@@ -250,28 +238,28 @@ static int read_server_first(const struct scram *s, struct text t, struct server
         *why = "the nonce is not an answer to ours";
         return ERR_MALFORMED;
     }
-    if (!text_attribute(&t, &name, &value) || name != 's')
+    if (!scram_attribute(&t, &name, &value) || name != 's')
         return ERR_MALFORMED;
-    int salt_len = base64_decode(value, f->salt, sizeof(f->salt));
+    int salt_len = scram_unbase64(value, f->salt, sizeof(f->salt));
     if (salt_len < 1) {
         *why = "the salt is malformed or too long";
         return ERR_MALFORMED;
     }
     f->salt_len = (uint32_t)salt_len;
-    if (!text_attribute(&t, &name, &value) || name != 'i')
+    if (!scram_attribute(&t, &name, &value) || name != 'i')
         return ERR_MALFORMED;
     int e = read_iterations(value, &f->iterations);
     if (e) {
         *why = "the iteration count is outside 4096 to 1000000";
         return e;
     }
-    return text_extensions(t) ? OK : ERR_MALFORMED;
+    return scram_extensions(t) ? OK : ERR_MALFORMED;
 }
 
 static int salted_password(enum scram_hash hash, const char *password, const struct server_first *f,
                            struct scram_cache *cache, uint8_t *out)
 {
-    size_t len = hash_bytes(hash);
+    size_t len = scram_bytes(hash);
     for (unsigned i = 0; cache && i < SCRAM_CACHE_MAX; i++) {
         if (cache->at[i].hash == hash && cache->at[i].iterations == f->iterations &&
             cache->at[i].salt_len == f->salt_len &&
@@ -281,7 +269,7 @@ static int salted_password(enum scram_hash hash, const char *password, const str
         }
     }
     if (PKCS5_PBKDF2_HMAC(password, (int)strlen(password), f->salt, (int)f->salt_len,
-                          (int)f->iterations, hash_md(hash), (int)len, out) != 1)
+                          (int)f->iterations, scram_md(hash), (int)len, out) != 1)
         return ERR_NOMEM;
     if (cache) {
         unsigned i = cache->next++ % SCRAM_CACHE_MAX;
@@ -299,19 +287,19 @@ static int prove(struct scram *s, const uint8_t *salted, const char *auth, size_
                  uint8_t *proof)
 {
     uint8_t key[SCRAM_HASH_MAX], stored[SCRAM_HASH_MAX], signature[SCRAM_HASH_MAX];
-    size_t len = hash_bytes(s->hash);
+    size_t len = scram_bytes(s->hash);
     unsigned stored_len = 0;
-    int e = hmac(s->hash, salted, "Client Key", 10, key);
-    if (!e && EVP_Digest(key, len, stored, &stored_len, hash_md(s->hash), NULL) != 1)
+    int e = scram_hmac(s->hash, salted, "Client Key", 10, key);
+    if (!e && EVP_Digest(key, len, stored, &stored_len, scram_md(s->hash), NULL) != 1)
         e = ERR_NOMEM;
     if (!e)
-        e = hmac(s->hash, stored, auth, auth_len, signature);
+        e = scram_hmac(s->hash, stored, auth, auth_len, signature);
     for (size_t i = 0; !e && i < len; i++)
         proof[i] = key[i] ^ signature[i];
     if (!e)
-        e = hmac(s->hash, salted, "Server Key", 10, key);
+        e = scram_hmac(s->hash, salted, "Server Key", 10, key);
     if (!e)
-        e = hmac(s->hash, key, auth, auth_len, s->signature);
+        e = scram_hmac(s->hash, key, auth, auth_len, s->signature);
     OPENSSL_cleanse(key, sizeof(key));
     OPENSSL_cleanse(stored, sizeof(stored));
     OPENSSL_cleanse(signature, sizeof(signature));
@@ -329,11 +317,11 @@ int scram_final(struct scram *s, const char *password, struct scram_cache *cache
         *why = "an unexpected, oversized or binary first message";
         return ERR_MALFORMED;
     }
-    if (!*password || !text_plain(password)) {
+    if (!*password || !scram_plain_text(password)) {
         *why = "the password is empty or has control characters";
         return ERR_CONFIG;
     }
-    int e = read_server_first(s, (struct text){p, n}, &f, why);
+    int e = read_server_first(s, (struct scram_text){p, n}, &f, why);
     if (e)
         return e;
     int final_len = snprintf(out, SCRAM_MESSAGE_MAX, "c=biws,r=%.*s", (int)f.nonce.n, f.nonce.p);
@@ -348,7 +336,7 @@ int scram_final(struct scram *s, const char *password, struct scram_cache *cache
         return e;
     /* 9 + nonce (< 512) + 3 + 88 characters: inside SCRAM_MESSAGE_MAX. */
     char *end = put(out + final_len, ",p=", 3);
-    end += base64_encode(end, proof, hash_bytes(s->hash));
+    end += scram_base64(end, proof, scram_bytes(s->hash));
     *out_len = (size_t)(end - out);
     s->state = SCRAM_FINAL_SENT;
     return OK;
@@ -356,12 +344,12 @@ int scram_final(struct scram *s, const char *password, struct scram_cache *cache
 
 int scram_verify(struct scram *s, const void *p, size_t n, const char **why)
 {
-    struct text t = {p, n}, value;
+    struct scram_text t = {p, n}, value;
     uint8_t got[SCRAM_HASH_MAX];
     char name;
 
     if (s->state != SCRAM_FINAL_SENT || n > SCRAM_MESSAGE_MAX ||
-        !text_attribute(&t, &name, &value)) {
+        !scram_attribute(&t, &name, &value)) {
         *why = "the final message is malformed";
         return ERR_MALFORMED;
     }
@@ -369,8 +357,8 @@ int scram_verify(struct scram *s, const void *p, size_t n, const char **why)
         *why = "the broker refused the password";
         return ERR_DENIED;
     }
-    size_t len = hash_bytes(s->hash);
-    if (name != 'v' || !text_extensions(t) || base64_decode(value, got, len) != (int)len) {
+    size_t len = scram_bytes(s->hash);
+    if (name != 'v' || !scram_extensions(t) || scram_unbase64(value, got, len) != (int)len) {
         *why = "the final message is malformed";
         return ERR_MALFORMED;
     }

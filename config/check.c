@@ -11,6 +11,7 @@
 #include "config/values.h"
 
 #define PREFIX_WARNINGS_MAX 10
+#define ACL_PASSWORD_MIN    12
 
 static __attribute__((format(printf, 5, 0))) void say(struct build *b, bool warning,
                                                       const char *where, const char *option,
@@ -201,6 +202,73 @@ static void check_signaling(struct build *b, const struct config *c)
             at->host);
 }
 
+static const struct issuer_config *issuer_named(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->nissuers; i++)
+        if (name && c->issuers[i].issuer && strcmp(c->issuers[i].issuer, name) == 0)
+            return &c->issuers[i];
+    return NULL;
+}
+
+static void check_acl_users(struct build *b, const struct config *c)
+{
+    for (size_t i = 0; i < c->acl_listener.nusers; i++) {
+        const struct acl_user_config *u = &c->acl_listener.users[i];
+        char where[48];
+        snprintf(where, sizeof(where), "acl_listener.users[%zu]", i);
+        if (u->password && strlen(u->password) < ACL_PASSWORD_MIN)
+            refuse(b, where, "password_file", "holds fewer than %d characters", ACL_PASSWORD_MIN);
+        for (size_t j = 0; j < i; j++)
+            if (u->name && c->acl_listener.users[j].name &&
+                strcmp(u->name, c->acl_listener.users[j].name) == 0)
+                refuse(b, where, "name", "stands in acl_listener.users[%zu] already", j);
+    }
+}
+
+static void check_acl_issuer(struct build *b, struct config *c)
+{
+    if (!c->acl_listener.issuer && c->nissuers == 1)
+        c->acl_listener.issuer = c->issuers[0].issuer;
+    const struct issuer_config *i = issuer_named(c, c->acl_listener.issuer);
+    if (!c->acl_listener.issuer && c->nissuers > 1)
+        refuse(b, "", "acl_listener.issuer",
+               "is missing; with several issuers a subject alone says not whose it is");
+    else if (c->acl_listener.issuer && !i)
+        refuse(b, "", "acl_listener.issuer", "is none of `issuers`, so no token could match");
+    else if (i && i->shared_subjects)
+        caution(b, "", "acl_listener.issuer",
+                "has `shared_subjects`: nobody can tell whose token it is that an ACL is for, so "
+                "ACLs let nobody in; they need a subject a transfer or a consumer");
+}
+
+static void check_acl_listener(struct build *b, struct config *c)
+{
+    struct endpoint *at = &c->acl_listener.listen, *told = &c->acl_listener.advertise;
+    bool subjects = c->acl_listener.client_subjects.count > 0;
+    if (!at->port)
+        return;
+    check_acl_users(b, c);
+    check_acl_issuer(b, c);
+    if (same_endpoint(&c->listen, at) || same_endpoint(&c->control.listen, at) ||
+        same_endpoint(&c->signaling.listen, at))
+        refuse(b, "", "acl_listener.listen", "is the address of another listener");
+    if (at->host && !value_loopback(at->host) && !given(b, "", "acl_listener.tls"))
+        refuse(b, "", "acl_listener.listen",
+               "%s is not a loopback address, so `acl_listener.tls` is needed", at->host);
+    if (subjects && !given(b, "", "acl_listener.tls.client_ca"))
+        refuse(b, "", "acl_listener.tls.client_subjects",
+               "needs `client_ca` to check certificates");
+    if (!subjects && !given(b, "", "acl_listener.users"))
+        refuse(b, "", "acl_listener",
+               "lets anybody change grants; it takes `users` or `tls.client_subjects`");
+    if (!told->port)
+        *told = *at;
+    if (told->host && (strcmp(told->host, "0.0.0.0") == 0 || strcmp(told->host, "::") == 0))
+        refuse(b, "", "acl_listener.advertise",
+               "no client can reach %s; it takes the name by which clients reach this listener",
+               told->host);
+}
+
 static void check_limits(struct build *b, const struct config *c)
 {
     const struct limits *l = &c->limits;
@@ -338,10 +406,8 @@ static void check_prefixes(struct build *b, const struct ranked *r, size_t n)
 
 static bool shares_subjects(const struct config *c, const char *issuer)
 {
-    for (size_t i = 0; i < c->nissuers; i++)
-        if (issuer && c->issuers[i].issuer && strcmp(c->issuers[i].issuer, issuer) == 0)
-            return c->issuers[i].shared_subjects;
-    return false;
+    const struct issuer_config *i = issuer_named(c, issuer);
+    return i && i->shared_subjects;
 }
 
 /* Several grants of one principal whose issuer's subjects are shared: a token must name its
@@ -395,6 +461,7 @@ void config_check(struct build *b, struct config *c)
     check_upstream(b, c);
     check_control(b, c);
     check_signaling(b, c);
+    check_acl_listener(b, c);
     check_limits(b, c);
     check_grants(b, c);
     if (!c->store_path)

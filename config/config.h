@@ -97,6 +97,12 @@ struct grant_config {
     int64_t not_before, expires; /* epoch s; 0: none */
 };
 
+/* Who may change ACLs at the ACL listener. */
+struct acl_user_config {
+    const char *name, *password; /* the password file's content */
+};
+#define CONFIG_ACL_USERS_MAX 16
+
 /* Every bound that an operator may move, with its default and range in options.c. */
 struct limits {
     unsigned connections, connections_per_address, connections_per_principal;
@@ -143,6 +149,14 @@ struct config {
         const char *certificate, *key, *client_ca; /* NULL: plain, loopback only; nobody asked */
         const char *path_secret;                   /* NULL: none */
     } signaling;
+    struct {
+        struct endpoint listen, advertise;         /* port 0: off */
+        const char *certificate, *key, *client_ca; /* NULL: plain, loopback only; nobody asked */
+        struct strings client_subjects;            /* as RFC 2253 writes them; none: any */
+        struct acl_user_config *users;
+        size_t nusers;
+        const char *issuer; /* whose subjects the principals are */
+    } acl_listener;
     const char *store_path;
     struct {
         const char *file; /* "-": stdout */

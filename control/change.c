@@ -14,6 +14,7 @@ struct pending {
     store_done_fn *done;
     void *arg;
     char peer[64];
+    char by[AUDIT_TEXT_MAX];
 };
 
 static void pending_free(struct pending *p)
@@ -36,6 +37,10 @@ static struct pending *pending_new(const struct changes *c, const char *peer, st
     if (peer) {
         snprintf(p->peer, sizeof(p->peer), "%s", peer);
         p->event.client_address = p->peer;
+    }
+    if (c->by) {
+        snprintf(p->by, sizeof(p->by), "%s", c->by);
+        p->event.reason = p->by;
     }
     return p;
 }
@@ -62,7 +67,8 @@ static void revocation_event(struct audit_event *e, const struct revocation *r)
     e->kind = AUDIT_REVOCATION;
     e->issuer = or_null(r->issuer);
     e->client = or_null(r->client);
-    e->reason = or_null(r->reason);
+    if (r->reason[0])
+        e->reason = r->reason;
     switch (r->kind) {
     case REVOKE_TRANSFER:
         e->transfer = r->value;
@@ -99,7 +105,7 @@ static void on_done(void *arg, int result, unsigned closed)
     if (p->audit) {
         p->event.count = closed;
         p->event.failed = result != OK;
-        if (result != OK && !p->event.reason)
+        if (result != OK && (!p->event.reason || p->event.reason == p->by))
             p->event.reason = err_name(result);
         audit_put(p->audit, &p->event);
     }
@@ -121,6 +127,25 @@ int change_grant(const struct changes *c, struct grant *g, const char *peer, sto
     p->grant = g;
     grant_event(&p->event, g);
     rc = store_grant(c->store, g, on_done, p);
+    if (rc != OK)
+        pending_free(p);
+    return rc;
+}
+
+int change_ungrant(const struct changes *c, struct grant *g, const char *peer, store_done_fn *done,
+                   void *arg)
+{
+    struct pending *p = pending_new(c, peer, done, arg);
+    int rc;
+
+    if (!p)
+        return ERR_NOMEM;
+    p->grant = grant_ref(g);
+    grant_event(&p->event, p->grant);
+    p->event.kind = AUDIT_REVOCATION;
+    p->event.resource_type = "revocation";
+    p->event.resource = "grant";
+    rc = store_ungrant(c->store, g->id, on_done, p);
     if (rc != OK)
         pending_free(p);
     return rc;

@@ -11,6 +11,7 @@ struct audit_ring;
 struct changes {
     struct store *store;
     struct audit_ring *audit; /* the control thread's; NULL: no trail */
+    const char *by;           /* who wants it, for the trail; copied, NULL: not told */
 };
 
 /* Both take their grant or revocation, whatever they return. peer: who asked, for the trail;
@@ -18,6 +19,10 @@ struct changes {
  * NULL. */
 int change_grant(const struct changes *c, struct grant *g, const char *peer, store_done_fn *done,
                  void *arg) SL_MUST;
+/* Ends a grant and closes its sessions, but bars no token (store_ungrant): a suspension that a
+ * later grant undoes for the same token. Takes a reference of its own. ERR_UNKNOWN without such a grant. */
+int change_ungrant(const struct changes *c, struct grant *g, const char *peer, store_done_fn *done,
+                   void *arg) SL_MUST;
 int change_revoke(const struct changes *c, struct revocation *r, const char *peer,
                   store_done_fn *done, void *arg) SL_MUST;
 

@@ -51,7 +51,7 @@ struct control *control_new(struct loop *l, const struct config *config,
     }
     c->loop = l;
     c->gate = *g;
-    c->changes = (struct changes){g->store, g->audit};
+    c->changes = (struct changes){.store = g->store, .audit = g->audit};
     c->config = config_ref(config);
     if (!config->control.listen.port)
         return c;

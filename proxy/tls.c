@@ -496,6 +496,31 @@ int transport_peer_thumbprint(const struct transport *t, char out[44])
     return OK;
 }
 
+int transport_peer_subject(const struct transport *t, char *out, size_t out_bytes)
+{
+    out[0] = '\0';
+    X509 *cert = t->tls ? SSL_get0_peer_certificate(t->tls->ssl) : NULL;
+    if (!cert)
+        return ERR_UNKNOWN;
+    ERR_clear_error();
+    BIO *bio = BIO_new(BIO_s_mem());
+    if (!bio)
+        return ERR_NOMEM;
+    char *text = NULL;
+    int rc = ERR_TLS;
+    unsigned long flags = XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB;
+    if (X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, flags) >= 0) {
+        long n = BIO_get_mem_data(bio, &text);
+        rc = n < 0 || (size_t)n >= out_bytes || memchr(text, 0, (size_t)n) ? ERR_LIMIT : OK;
+        if (rc == OK && n > 0)
+            memcpy(out, text, (size_t)n);
+        if (rc == OK)
+            out[n] = '\0';
+    }
+    BIO_free(bio);
+    return rc;
+}
+
 const char *transport_protocol(const struct transport *t)
 {
     return t->tls ? SSL_get_version(t->tls->ssl) : "";

@@ -96,6 +96,9 @@ void transport_finish(struct transport *t);
 /* Peer's certificate (TLS): its SHA-256 as RFC 8705 asks (base64url, 43 characters) into out[44].
  * ERR_UNKNOWN when there is none. */
 int transport_peer_thumbprint(const struct transport *t, char out[44]) SL_MUST;
+/* Its subject as RFC 2253 writes it ("CN=edc,O=provider"), which is Kafka's way; characters beyond
+ * ASCII stay UTF-8. ERR_UNKNOWN when there is no certificate, ERR_LIMIT when it does not fit. */
+int transport_peer_subject(const struct transport *t, char *out, size_t out_bytes) SL_MUST;
 /* "TLSv1.3", cipher name, for the audit; "" for plain. */
 const char *transport_protocol(const struct transport *t);
 const char *transport_cipher(const struct transport *t);

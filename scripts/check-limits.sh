@@ -99,7 +99,7 @@ for line in pathlib.Path("docs/configuration.md").read_text().splitlines():
     m = re.match(r"\| `(\w+)`[^|]*\| [^|]* \| `?([^`|]*?)`? \|", line)
     if m:
         defaults[section + m.group(1)] = m.group(2)
-items = {path: number(count, {"CONFIG_ISSUERS_MAX": "16"}) for path, count in re.findall(
+items = {path: number(count, {name: str(value) for (_, name), value in values.items()}) for path, count in re.findall(
     r'\.path = "([^"]+)",(?:(?!\.path).)*?\.items = (\w+)',
     pathlib.Path("config/options.c").read_text(), re.S)}
 options = set()

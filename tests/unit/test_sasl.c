@@ -195,12 +195,66 @@ static void lengths(void **state)
     assert_string_equal(why, "too long");
 }
 
+static int plain(const char *m, size_t n, struct sasl_plain *out)
+{
+    char *copy = malloc(n ? n : 1); /* exact, so that a byte read too far shows */
+    int rc;
+
+    assert_non_null(copy);
+    memcpy(copy, m, n);
+    rc = sasl_plain_parse(copy, n, out, &why);
+    assert_int_equal(rc == OK, why == NULL);
+    if (rc == OK)
+        assert_memory_equal(out->password, m + n - out->password_len, out->password_len);
+    else
+        assert_true(out->user[0] == 0 && !out->password);
+    free(copy);
+    return rc;
+}
+
+static void plain_messages(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t n;
+        int rc;
+    } cases[] = {
+        {"\0edc\0secret", 11, OK},
+        {"edc\0edc\0secret", 14, OK},
+        {"bob\0edc\0secret", 14, ERR_MALFORMED},
+        {"ed\0edc\0secret", 13, ERR_MALFORMED},
+        {"\0\0secret", 8, ERR_MALFORMED},
+        {"\0edc\0", 5, ERR_MALFORMED},
+        {"\0edc\0sec\0ret", 12, ERR_MALFORMED},
+        {"\0e\tc\0secret", 11, ERR_MALFORMED},
+        {"edc", 3, ERR_MALFORMED},
+        {"", 0, ERR_MALFORMED},
+    };
+    char large[1024];
+    struct sasl_plain o;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(plain(cases[i].text, cases[i].n, &o), cases[i].rc);
+    for (i = 0; i < 11; i++) /* it may end behind the password's first character */
+        assert_int_equal(plain("\0edc\0secret", i, &o), i > 5 ? OK : ERR_MALFORMED);
+    memset(large, 'a', sizeof(large));
+    large[0] = large[256] = 0;
+    assert_int_equal(plain(large, 257 + 512, &o), OK);
+    assert_int_equal(strlen(o.user), SASL_PLAIN_USER_MAX);
+    assert_int_equal(plain(large, 257 + 513, &o), ERR_MALFORMED);
+    large[256] = 'a';
+    large[257] = 0;
+    assert_int_equal(plain(large, 258 + 10, &o), ERR_MALFORMED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_messages), cmocka_unit_test(authzid_escapes),
         cmocka_unit_test(bad_messages),  cmocka_unit_test(every_cut),
-        cmocka_unit_test(lengths),
+        cmocka_unit_test(lengths),       cmocka_unit_test(plain_messages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
