@@ -130,6 +130,8 @@ $(B)/bench-load: bench/load.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lssl -lcrypto
 bench:
 	B=$(abspath $(B)) scripts/bench.sh
+bench-revoke:
+	B=$(abspath $(B)) BENCH=revoke.py scripts/bench.sh
 
 # --- tests: `make check` is all of it, `make test` the quick loop
 check:
@@ -154,6 +156,7 @@ help:
 	@echo 'make check-edc  behind real connectors and a real authorization server'
 	@echo 'make fuzz       every fuzz target, FUZZ_SECONDS=60 each'
 	@echo 'make bench      side by side with HAProxy'
+	@echo 'make bench-revoke  how fast 1,000 sessions close (takes root)'
 	@echo 'make install    PREFIX=/usr/local'
 
 -include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(B)/view.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d \
@@ -161,5 +164,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit clean check check-edc test install flags help bench demo demo-tools fuzz fuzz-targets conformance
+.PHONY: all lib unit clean check check-edc test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets conformance
 .DELETE_ON_ERROR:

@@ -148,6 +148,12 @@ bool gate_ready(const struct gate *g, const char **why)
 
 /* --- what other threads change */
 
+static bool disallowed(const struct gate *g, const struct session *s)
+{
+    return s->grants.count > 0 && !grant_table_allows(g->grants, &s->id, &s->grants);
+}
+
+/* All connections are reset before any is tidied up, since that takes several times as long. */
 unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *ack)
 {
     struct session *next, *gone = NULL;
@@ -156,9 +162,12 @@ unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *a
 
     if (rc != OK)
         log_error("gate", "a change of grants could not be taken: %s", err_name(rc));
+    for (struct session *s = g->first; s; s = s->next)
+        if (disallowed(g, s))
+            transport_cut(&s->t);
     for (struct session *s = g->first; s; s = next) {
         next = s->next;
-        if (s->grants.count == 0 || grant_table_allows(g->grants, &s->id, &s->grants))
+        if (!disallowed(g, s))
             continue;
         change_ack_bar(ack, g->grants, &s->id);
         session_close(s, "revoked", true);
@@ -189,7 +198,7 @@ static void close_disallowed(struct gate *g)
 
     for (struct session *s = g->first; s; s = next) {
         next = s->next;
-        if (s->grants.count > 0 && !grant_table_allows(g->grants, &s->id, &s->grants))
+        if (disallowed(g, s))
             session_close(s, "grant narrowed", true);
     }
 }

@@ -433,6 +433,15 @@ static void shut_gently(int fd)
     }
 }
 
+/* tcp_disconnect(): a RST, and an empty write queue, for one system call. */
+void transport_cut(struct transport *t)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    if (t->state != STATE_CLOSED)
+        (void)connect(t->fd, &nobody, sizeof(nobody));
+}
+
 void transport_close(struct transport *t, bool hard)
 {
     if (t->state == STATE_CLOSED)

@@ -85,6 +85,10 @@ void transport_pause(struct transport *t, bool paused);
  * still reads into a large one what comes behind a full small one: to a peer of our own choosing a
  * bulk answer's beginning need not go in small pieces; a stranger gets no such credit. */
 void transport_bulk(struct transport *t, bool on);
+/* Resets the connection at once: not a byte more leaves, nor what the kernel still holds. For many
+ * that must end together; each still needs its transport_close, in the same turn. May be called on
+ * a closed one. */
+void transport_cut(struct transport *t);
 /* Closes the descriptor and drops what is in in and out. hard: linger 0, what the kernel still
  * holds is not delivered (a revoked session). Otherwise TLS close_notify and FIN without waiting.
  * May be called twice, inside any event, and on zeroed memory. */

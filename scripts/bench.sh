@@ -5,6 +5,7 @@
 #
 # usage: scripts/bench.sh [--rounds N] [--only fetch,request,handshake,idle,consumer] [--keep]
 #   B=DIRECTORY   the build tree (build/release)
+#   BENCH=revoke.py   how fast revocations close instead (as root)
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,4 +16,4 @@ case $B in /*) ;; *) B=$PWD/$B ;; esac
 make -C "$here" -s -j2 VARIANT=release "B=$B" "$B/sluice" "$B/bench-load" >&2
 cd "$here/bench"
 SLUICE_BUILD=$B PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    exec "${SLUICE_CACHE:-$HOME/.cache/sluice}/venv/bin/python" bench.py "$@"
+    exec "${SLUICE_CACHE:-$HOME/.cache/sluice}/venv/bin/python" "${BENCH:-bench.py}" "$@"

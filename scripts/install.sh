@@ -47,6 +47,7 @@ check git=git                     which files are ours to look at
 check libcmocka-dev               unit tests
 check systemd=systemd-analyze  scores the hardening of examples/sluice.service
 check haproxy=haproxy             the benchmark's other side
+check tcpdump=tcpdump             the judge of how fast revocations close
 check openjdk-17-jdk-headless=javac runs Apache Kafka and its clients
 check maven=mvn                   fetches Apache Kafka from Maven Central
 check nodejs=node                 runs kafkajs

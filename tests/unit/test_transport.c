@@ -259,6 +259,24 @@ static void test_a_hard_close_resets_and_a_soft_one_delivers(void **state)
     }
 }
 
+/* The peer reads slowly, so that the kernel still holds most when the cut comes. */
+static void test_a_cut_lets_nothing_more_out(void **state)
+{
+    (void)state;
+    struct end server = {.to_send = 100000, .stay = true};
+    int fd = raw_peer(&server, NULL);
+    run_until(server.t.stats.bytes_out == 100000);
+    transport_cut(&server.t);
+    size_t total;
+    assert_int_equal(read_to_end(fd, &total), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(fd);
+    transport_close(&server.t, true);
+    transport_cut(&server.t); /* closed: nothing */
+    assert_int_equal(server.failed, 0);
+    end_release(&server);
+}
+
 static void test_a_reset_is_an_error_with_its_reason(void **state)
 {
     (void)state;
@@ -410,6 +428,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_half_close, new_loop, free_loop),
         cmocka_unit_test_setup_teardown(test_a_hard_close_resets_and_a_soft_one_delivers, new_loop,
                                         free_loop),
+        cmocka_unit_test_setup_teardown(test_a_cut_lets_nothing_more_out, new_loop, free_loop),
         cmocka_unit_test_setup_teardown(test_a_reset_is_an_error_with_its_reason, new_loop,
                                         free_loop),
         cmocka_unit_test_setup_teardown(test_a_refused_connection_is_told, new_loop, free_loop),
