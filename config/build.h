@@ -65,6 +65,9 @@ void config_file_check(struct build *b, const struct option *o, const json_t *no
 /* The content without its last line end; wiped with the configuration. NULL: reported. */
 char *config_file_secret(struct build *b, const struct option *o, const json_t *node,
                          const char *path);
+/* The content of a PEM file with a private key; wiped with the configuration. NULL: reported. */
+char *config_file_key(struct build *b, const struct option *o, const json_t *node,
+                      const char *path);
 void config_file_secrets(struct build *b, const struct option *o, const json_t *node,
                          const char *path, struct strings *out);
 /* Everything of the file at path, NUL-terminated, malloc'ed; NULL with errno (EFBIG: more than
@@ -73,6 +76,15 @@ char *config_file_read(const char *path, size_t limit, size_t *n);
 
 /* What no option can see alone: contradictions, missing parts, risks. */
 void config_check(struct build *b, struct config *c);
+/* Its part for issuers of our own, tokens and outgoing calls (config/check_tokens.c). */
+void config_check_own_issuer(struct build *b, struct config *c, struct issuer_config *i,
+                             const char *where);
+void config_check_tokens(struct build *b, struct config *c);
+/* An error or a warning about an option; where: the list entry around it ("issuers[1]"), or "". */
+void config_say(struct build *b, bool warning, const char *where, const char *option,
+                const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Does the file say something about this option, right or wrong? */
+bool config_given(const struct build *b, const char *where, const char *option);
 /* The same for one grant, whose place is `where` ("grants[3]", or "" over the control API). */
 void config_check_grant(struct build *b, const struct config *c, struct grant_config *g,
                         const char *where);

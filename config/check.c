@@ -62,6 +62,20 @@ static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
     return a->host && b->host && a->port == b->port && strcasecmp(a->host, b->host) == 0;
 }
 
+void config_say(struct build *b, bool warning, const char *where, const char *option,
+                const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    say(b, warning, where, option, fmt, args);
+    va_end(args);
+}
+
+bool config_given(const struct build *b, const char *where, const char *option)
+{
+    return given(b, where, option);
+}
+
 static void check_listeners(struct build *b, const struct config *c)
 {
     if (c->control.listen.port && same_endpoint(&c->listen, &c->control.listen))
@@ -85,7 +99,11 @@ static void check_listeners(struct build *b, const struct config *c)
 static void check_keys(struct build *b, struct issuer_config *i, const char *where)
 {
     bool url = given(b, where, "jwks_url"), file = given(b, where, "jwks_file");
-    bool asked = given(b, where, "discovery");
+    bool asked = given(b, where, "discovery"), own = given(b, where, "signing_keys");
+    if (own) {
+        i->discovery = false;
+        return;
+    }
     if (!asked)
         i->discovery = !url && !file;
     if (url && file)
@@ -116,6 +134,7 @@ static void check_issuers(struct build *b, struct config *c)
         char where[32];
         snprintf(where, sizeof(where), "issuers[%zu]", i);
         check_keys(b, &c->issuers[i], where);
+        config_check_own_issuer(b, c, &c->issuers[i], where);
         for (size_t j = 0; j < i; j++)
             if (c->issuers[i].issuer && c->issuers[j].issuer &&
                 strcmp(c->issuers[i].issuer, c->issuers[j].issuer) == 0)
@@ -462,6 +481,7 @@ void config_check(struct build *b, struct config *c)
     check_control(b, c);
     check_signaling(b, c);
     check_acl_listener(b, c);
+    config_check_tokens(b, c);
     check_limits(b, c);
     check_grants(b, c);
     if (!c->store_path)

@@ -40,12 +40,14 @@ struct claim_names {
 struct issuer_config {
     const char *issuer;
     struct strings audience; /* any of them in aud is enough */
-    const char *jwks_url;    /* one of these three */
+    const char *jwks_url;    /* one of these three, but with signing_keys */
     const char *jwks_file;
     bool discovery;
-    unsigned algorithms;  /* enum jwt_alg bits */
-    unsigned skew_s;      /* <= 30 */
-    unsigned refresh_s;   /* how often the keys are fetched anew */
+    struct strings signing_keys; /* PEM texts, secret; any: sluice is the issuer, the first signs */
+    unsigned token_life_s;       /* of a token that sluice signs */
+    unsigned algorithms;         /* enum jwt_alg bits */
+    unsigned skew_s;             /* <= 30 */
+    unsigned refresh_s;          /* how often the keys are fetched anew */
     unsigned max_age_s;   /* after so long without a fetch that worked, the set fails closed */
     bool shared_subjects; /* true: a subject's grants are not added up */
     bool second_opinion;  /* libjwt may veto */
@@ -122,6 +124,45 @@ struct limits {
     unsigned grants, revocations;    /* entries of the store */
 };
 
+/* Where tokens for transfers come from. */
+enum token_source { TOKENS_OWN, TOKENS_CLIENT_CREDENTIALS, TOKENS_REGISTRATION };
+
+/* A client secret of an authorization server, by the name that data addresses use for it. */
+struct token_secret_config {
+    const char *name;
+    const char *secret;
+    const char *token_url; /* the only place that it is sent to */
+};
+
+/* Who may use the token endpoint and the revocation endpoint of the signaling listener. */
+struct token_client_config {
+    const char *id;
+    const char *secret;
+};
+
+/* The keys by which a consumer without a resolvable DID proves itself. */
+struct token_participant_config {
+    const char *id;
+    const char *jwks_file;
+};
+
+struct tokens_config {
+    int source;         /* enum token_source */
+    const char *issuer; /* of the authorization server's tokens; NULL with TOKENS_OWN */
+    const char *token_url, *revoke_url, *registration_url;
+    const char *registration_token; /* the initial access token; secret; NULL: none */
+    const char *scope;
+    struct token_secret_config *secrets;
+    size_t nsecrets;
+    struct token_client_config *clients;
+    size_t nclients;
+    const char *refresh_url;      /* what consumers are told; NULL: no refresh */
+    const char *refresh_audience; /* never NULL beside it */
+    unsigned refresh_life_s;
+    struct token_participant_config *participants;
+    size_t nparticipants;
+};
+
 struct config {
     const char *file;
     struct endpoint listen, advertise;
@@ -157,6 +198,11 @@ struct config {
         size_t nusers;
         const char *issuer; /* whose subjects the principals are */
     } acl_listener;
+    struct tokens_config tokens;
+    struct {
+        const char *ca;       /* PEM file; NULL: the system's */
+        struct strings hosts; /* host or host:port; see config/outgoing.h */
+    } outgoing;
     const char *store_path;
     struct {
         const char *file; /* "-": stdout */

@@ -132,6 +132,16 @@ static bool has_private_key(const char *text)
     return false;
 }
 
+static void check_key(struct build *b, const struct option *o, const json_t *node, const char *path,
+                      const char *text)
+{
+    if (!has_private_key(text))
+        config_fault(b, o, node, "%s holds no PEM private key", path);
+    if (strstr(text, "ENCRYPTED"))
+        config_fault(b, o, node, "%s is encrypted; a key without a passphrase is needed", path);
+    warn_if_open(b, node, path);
+}
+
 void config_file_check(struct build *b, const struct option *o, const json_t *node,
                        const char *path)
 {
@@ -146,12 +156,8 @@ void config_file_check(struct build *b, const struct option *o, const json_t *no
     if (o->type == OPTION_CERTIFICATE && !strstr(text, "-----BEGIN CERTIFICATE-----") &&
         !strstr(text, "-----BEGIN TRUSTED CERTIFICATE-----"))
         config_fault(b, o, node, "%s holds no PEM certificate", path);
-    if (o->type == OPTION_KEY && !has_private_key(text))
-        config_fault(b, o, node, "%s holds no PEM private key", path);
-    if (o->type == OPTION_KEY && strstr(text, "ENCRYPTED"))
-        config_fault(b, o, node, "%s is encrypted; a key without a passphrase is needed", path);
     if (o->type == OPTION_KEY)
-        warn_if_open(b, node, path);
+        check_key(b, o, node, path, text);
     explicit_bzero(text, n);
     sl_free(text);
 }
@@ -190,6 +196,20 @@ char *config_file_secret(struct build *b, const struct option *o, const json_t *
     else
         kept = keep_secret(b, text, len);
     warn_if_open(b, node, path);
+    explicit_bzero(text, n);
+    sl_free(text);
+    return kept;
+}
+
+char *config_file_key(struct build *b, const struct option *o, const json_t *node, const char *path)
+{
+    size_t n;
+    char *kept = NULL;
+    char *text = read_named(b, o, node, path, SECRET_BYTES_MAX, &n);
+    if (!text)
+        return NULL;
+    check_key(b, o, node, path, text);
+    kept = keep_secret(b, text, n);
     explicit_bzero(text, n);
     sl_free(text);
     return kept;

@@ -115,6 +115,8 @@ static const char *takes_fixed(const struct option *o)
         return "a PEM file with certificates";
     case OPTION_KEY:
         return "a PEM file with a private key";
+    case OPTION_KEYS:
+        return "a list of PEM files with a private key each";
     case OPTION_FILE:
         return "a file";
     case OPTION_MADE:

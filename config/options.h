@@ -22,6 +22,7 @@ enum option_type {
     OPTION_URL,
     OPTION_CERTIFICATE, /* a PEM file */
     OPTION_KEY,         /* a PEM file */
+    OPTION_KEYS,        /* a list of them, whose contents are kept */
     OPTION_FILE,        /* a readable file */
     OPTION_MADE,        /* a file that sluice makes; its folder must be there */
     OPTION_SECRET,      /* a file whose content is kept */

@@ -207,6 +207,8 @@ static json_t *schema_of(const struct option *o)
     case OPTION_SECRET:
     case OPTION_SECRETS:
         return json_pack("{s:s, s:i}", "type", "string", "minLength", 1);
+    case OPTION_KEYS:
+        return list_schema(o, json_pack("{s:s, s:i}", "type", "string", "minLength", 1), true);
     case OPTION_TOPICS:
         return list_schema(
             o, json_pack("{s:s, s:s}", "type", "string", "pattern", "^[a-zA-Z0-9._-]{1,249}$"),

@@ -72,6 +72,7 @@ static bool same(const struct option *o, const struct config *a, const struct co
     case OPTION_TEXTS:
     case OPTION_TOPICS:
     case OPTION_SECRETS:
+    case OPTION_KEYS:
         return true; /* sections hold nothing; the others are all reloaded */
     }
     return true;

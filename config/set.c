@@ -367,6 +367,26 @@ static void set_file(struct build *b, const struct option *o, const json_t *node
     }
 }
 
+/* The contents are kept, not the names: whoever signs and whoever checks then has the same keys,
+ * whatever happens to the files between. */
+static void set_keys(struct build *b, const struct option *o, const json_t *node, void *base)
+{
+    size_t n = list_of(b, o, node, true);
+    struct strings list = {.at = arena_zalloc(b->arena, n * sizeof(char *))};
+    b->nomem |= !list.at;
+    for (size_t i = 0; list.at && i < n; i++) {
+        struct scalar s;
+        const char *text = text_of(b, o, item_of(node, i), &s);
+        char *path = text && s.n && s.n <= 512 ? config_keep_path(b, text) : NULL;
+        if (text && !path)
+            config_fault(b, o, item_of(node, i), s.n ? "is too long" : "is empty");
+        if (path && b->files)
+            list.at[list.count] = config_file_key(b, o, item_of(node, i), path);
+        list.count += path != NULL;
+    }
+    store(base, o, &list, sizeof(list));
+}
+
 static void set_time(struct build *b, const struct option *o, const json_t *node, void *base)
 {
     struct scalar s;
@@ -423,6 +443,9 @@ void config_set(struct build *b, const struct option *o, json_t *node, void *bas
     case OPTION_SECRET:
     case OPTION_SECRETS:
         set_file(b, o, node, base);
+        break;
+    case OPTION_KEYS:
+        set_keys(b, o, node, base);
         break;
     case OPTION_TIME:
         set_time(b, o, node, base);
