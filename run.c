@@ -423,7 +423,8 @@ static int start_tokens(struct app *a, const struct config *c)
     a->tokens = NULL;
     if (c->upstream.mechanism != SASL_OAUTHBEARER)
         return OK;
-    a->tokens = oauth_source_new(a->loop, &c->upstream, c->development, on_token, a);
+    a->tokens =
+        oauth_source_new(a->loop, &c->upstream, c->development, c->outgoing.ca, on_token, a);
     return a->tokens ? OK : ERR_CONFIG;
 }
 

@@ -45,3 +45,22 @@ int b64url_decode(const char *text, size_t n, uint8_t *out, size_t out_bytes, si
     *out_len = at;
     return OK;
 }
+
+void b64url_encode(const uint8_t *p, size_t n, char *out)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint32_t bits = 0;
+    unsigned have = 0;
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        bits = bits << 8 | p[i];
+        for (have += 8; have >= 6; have -= 6)
+            *out++ = letters[bits >> (have - 6) & 63];
+        bits &= (1u << have) - 1;
+    }
+    if (have > 0)
+        *out++ = letters[bits << (6 - have) & 63];
+    *out = '\0';
+}

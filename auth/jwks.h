@@ -52,8 +52,9 @@ struct keyring *keyring_ref(struct keyring *k);
 void keyring_unref(struct keyring *k);
 
 /* --- the fetcher: control thread (auth/jwks_fetch.c). For each issuer the configured URL alone, or
- * the one that its discovery document names; https unless config->development, no redirects, no
- * proxy, HTTP_TIMEOUT_MS, JWKS_BYTES_MAX. The last good set is kept until max_age_s. */
+ * the one that its discovery document names, on the issuer's own host or one of outgoing.hosts;
+ * https unless config->development, no redirects, no proxy, HTTP_TIMEOUT_MS, JWKS_BYTES_MAX. The
+ * last good set is kept until max_age_s. */
 #define JWKS_UNKNOWN_KID_S 10 /* at most one fetch an issuer in so long because of unknown kids */
 
 struct loop;

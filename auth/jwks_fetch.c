@@ -2,16 +2,19 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "auth/http.h"
 #include "auth/jwks.h"
+#include "auth/signing_key.h"
 #include "auth/strict_json.h"
 #include "auth/text.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "config/outgoing.h"
 
 #define SECOND_US           UINT64_C(1000000)
 #define RETRY_S             1  /* after a failure, doubled each time: without keys at hand, */
@@ -25,9 +28,10 @@
 struct source {
     struct jwks_fetcher *fetcher;
     char *issuer;
-    char *url;  /* of the keys or of the discovery document; NULL: file */
+    char *url;  /* of the keys or of the discovery document; NULL: file, or our own */
     char *file; /* or NULL */
     bool discovery;
+    bool own; /* the keys came with the configuration */
     uint64_t refresh_us, max_age_us;
 
     struct jwks *set;
@@ -87,7 +91,9 @@ static void source_arm(struct source *s)
     uint64_t now = loop_clock_us(s->fetcher->loop);
     uint64_t at = s->call ? UINT64_MAX : s->next_us;
 
-    if (s->set && !s->file)
+    if (s->own)
+        at = UINT64_MAX;
+    else if (s->set && !s->file)
         at = least(at, s->good_us + s->max_age_us);
     if (at == UINT64_MAX)
         loop_timer_clear(s->timer);
@@ -173,6 +179,23 @@ out:
     return ok;
 }
 
+/* Our own issuer: nothing is fetched, and what signs is what checks. */
+static bool source_own(struct source *s, const struct issuer_config *c, char *why, size_t why_bytes)
+{
+    const char *fault;
+    json_t *keys = signing_keys_jwks(c, &fault);
+    char *text = keys ? json_dumps(keys, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    bool ok = false;
+
+    if (text)
+        ok = source_take(s, text, strlen(text), why, why_bytes);
+    else
+        snprintf(why, why_bytes, "signing_keys: %s", keys ? "out of memory" : fault);
+    free(text);
+    json_decref(keys);
+    return ok;
+}
+
 static void on_keys(void *arg, const struct http_answer *a)
 {
     struct source *s = arg;
@@ -198,7 +221,8 @@ static int source_get(struct source *s, const char *url, size_t limit_bytes, htt
 }
 
 /* OpenID Connect Discovery 1.0, 4.3: the document must name the very issuer that was asked, or it
- * speaks for somebody else. Its jwks_uri keeps our own rules for URLs. */
+ * speaks for somebody else. Its jwks_uri keeps our own rules for URLs, and leads to the issuer's
+ * own host or one of outgoing.hosts. */
 static const char *discovery_read(struct source *s, const char *text, size_t n)
 {
     json_t *doc = strict_json_object(text, n, DISCOVERY_BYTES_MAX);
@@ -212,6 +236,8 @@ static const char *discovery_read(struct source *s, const char *text, size_t n)
         why = "the discovery document is another issuer's";
     else if (!uri || !http_url_ok(uri, s->fetcher->config->development))
         why = "the discovery document's jwks_uri cannot be used";
+    else if (!outgoing_same_origin(uri, s->url) && !outgoing_allowed(s->fetcher->config, uri))
+        why = "the discovery document's jwks_uri is elsewhere, and not in outgoing.hosts";
     else if (source_get(s, uri, JWKS_BYTES_MAX, on_keys) != OK)
         why = "out of memory";
     json_decref(doc);
@@ -308,7 +334,10 @@ static int source_init(struct source *s, struct jwks_fetcher *f, const struct is
     s->max_age_us = c->max_age_s * SECOND_US;
     s->issuer = text_dup(c->issuer);
     s->timer = loop_timer_new(f->loop, on_source, s);
-    s->discovery = !c->jwks_file && !c->jwks_url;
+    s->own = c->signing_keys.count > 0;
+    s->discovery = !s->own && !c->jwks_file && !c->jwks_url;
+    if (s->own)
+        return s->issuer && s->timer ? OK : ERR_NOMEM;
     if (c->jwks_file)
         s->file = text_dup(c->jwks_file);
     else
@@ -330,7 +359,7 @@ static void source_inherit(struct source *s, const struct jwks_fetcher *f)
         const struct source *o = &f->sources[i];
 
         if (strcmp(o->issuer, s->issuer) != 0 || !same_text(o->url, s->url) ||
-            !same_text(o->file, s->file) || o->discovery != s->discovery)
+            !same_text(o->file, s->file) || o->discovery != s->discovery || o->own != s->own)
             continue;
         s->set = jwks_ref(o->set);
         memcpy(s->digest, o->digest, sizeof(s->digest));
@@ -368,6 +397,10 @@ static int sources_make(struct jwks_fetcher *f, const struct config *c, struct s
         rc = source_init(&at[i], f, &c->issuers[i]);
         if (rc == OK)
             source_inherit(&at[i], f);
+        if (rc == OK && at[i].own && !source_own(&at[i], &c->issuers[i], why, sizeof(why))) {
+            log_error("jwks", "%s: %s", at[i].issuer, why);
+            rc = ERR_CONFIG;
+        }
         if (rc != OK || !at[i].file || source_read(&at[i], why, sizeof(why)))
             continue;
         log_error("jwks", "%s: %s: %s", at[i].issuer, at[i].file, why);
@@ -391,7 +424,7 @@ int jwks_fetcher_config(struct jwks_fetcher *f, const struct config *c)
     size_t i;
     int rc;
 
-    http = http_new(f->loop, c->development, NULL);
+    http = http_new(f->loop, c->development, c->outgoing.ca);
     if (!http)
         return ERR_NOMEM;
     rc = sources_make(f, c, &at);
@@ -449,7 +482,7 @@ void jwks_fetcher_unknown_kid(struct jwks_fetcher *f, const char *issuer)
     for (i = 0; i < f->count; i++) {
         struct source *s = &f->sources[i];
 
-        if (strcmp(s->issuer, issuer) != 0 || s->call)
+        if (strcmp(s->issuer, issuer) != 0 || s->call || s->own)
             continue;
         earliest = s->tried_us ? s->tried_us + JWKS_UNKNOWN_KID_S * SECOND_US : 0;
         if (earliest < s->next_us) {

@@ -1,50 +1,18 @@
 #include "auth/jwt.h"
 
 #include <openssl/crypto.h>
-#include <openssl/ecdsa.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/rsa.h>
 #include <string.h>
-#include <strings.h>
 
-#include "auth/b64url.h"
+#include "auth/jws.h"
 #include "auth/jwt_claims.h"
 #include "auth/jwt_veto.h"
 #include "auth/strict_json.h"
 #include "base/log.h"
 
-#define SIGNATURE_BYTES_MAX (JWKS_RSA_BITS_MAX / 8)
-#define HEADER_BYTES_MAX    4096
-#define ECDSA_DER_BYTES_MAX (2 * (48 + 3) + 4)
-#define THUMBPRINT_CHARS    43
-
-/* What the algorithms of RFC 7518 and 8037 ask of OpenSSL. */
-struct algorithm {
-    const char *name; /* exact case */
-    enum jwt_alg bit;
-    const char *digest;      /* NULL: the signature scheme has its own */
-    size_t coordinate_bytes; /* ECDSA: raw r and s have this length each */
-    int padding;             /* RSA */
-    bool veto;               /* libjwt knows it */
-};
-static const struct algorithm algorithms[] = {
-    {"ES256", ALG_ES256, "SHA256", 32, 0, true},
-    {"ES384", ALG_ES384, "SHA384", 48, 0, true},
-    {"PS256", ALG_PS256, "SHA256", 0, RSA_PKCS1_PSS_PADDING, false},
-    {"EdDSA", ALG_EDDSA, NULL, 0, 0, false},
-    {"RS256", ALG_RS256, "SHA256", 0, RSA_PKCS1_PADDING, true},
-};
+#define THUMBPRINT_CHARS 43
 
 struct token {
-    const char *text;
-    size_t len;
-    size_t signed_len; /* header, dot, claims */
-    json_t *header, *claims;
-    uint8_t signature[SIGNATURE_BYTES_MAX];
-    size_t signature_len;
-    const struct algorithm *alg;
-    const struct jwk *key;
+    struct jws jws;
     bool plain_jwt; /* typ is JWT or absent */
 };
 
@@ -90,43 +58,6 @@ bool jwt_verdict_retriable(enum jwt_verdict v)
     return v == JWT_KEY || v == JWT_NO_KEYS || v == JWT_RESOURCES;
 }
 
-/* One part, decoded and parsed; NULL when it is not canonical base64url of one JSON object. */
-static json_t *part_object(const char *p, size_t n, size_t max)
-{
-    uint8_t bytes[B64URL_DECODED_MAX(JWT_BYTES_MAX)];
-    size_t len;
-
-    if (b64url_decode(p, n, bytes, sizeof(bytes), &len) != OK)
-        return NULL;
-    return strict_json_object(bytes, len, max);
-}
-
-/* Exactly three parts, none of them empty. */
-static enum jwt_verdict token_split(struct token *t)
-{
-    const char *end = t->text + t->len;
-    const char *dot1, *dot2;
-
-    if (t->len == 0 || t->len > JWT_BYTES_MAX)
-        return JWT_MALFORMED;
-    dot1 = memchr(t->text, '.', t->len);
-    if (!dot1)
-        return JWT_MALFORMED;
-    dot2 = memchr(dot1 + 1, '.', (size_t)(end - dot1 - 1));
-    if (!dot2 || memchr(dot2 + 1, '.', (size_t)(end - dot2 - 1)))
-        return JWT_MALFORMED;
-    t->signed_len = (size_t)(dot2 - t->text);
-    t->header = part_object(t->text, (size_t)(dot1 - t->text), HEADER_BYTES_MAX);
-    t->claims = part_object(dot1 + 1, (size_t)(dot2 - dot1 - 1), JWT_BYTES_MAX);
-    if (!t->header || !t->claims)
-        return JWT_MALFORMED;
-    if (b64url_decode(dot2 + 1, (size_t)(end - dot2 - 1), t->signature, sizeof(t->signature),
-                      &t->signature_len) != OK ||
-        t->signature_len == 0)
-        return JWT_MALFORMED;
-    return JWT_OK;
-}
-
 /* The issuer's place in the configuration, compared byte by byte; -1 when it has none. */
 static int issuer_find(const struct keyring *keys, const json_t *claims)
 {
@@ -140,123 +71,23 @@ static int issuer_find(const struct keyring *keys, const json_t *claims)
     return -1;
 }
 
-static enum jwt_verdict algorithm_choose(struct token *t, const struct issuer_config *c)
-{
-    const char *alg = strict_json_text(t->header, "alg");
-    size_t i;
-
-    if (json_object_get(t->header, "crit"))
-        return JWT_ALGORITHM; /* we know no extension, so a critical one is one too many */
-    for (i = 0; alg && i < sizeof(algorithms) / sizeof(algorithms[0]); i++) {
-        if (strcmp(alg, algorithms[i].name) == 0 && (c->algorithms & algorithms[i].bit)) {
-            t->alg = &algorithms[i];
-            return JWT_OK;
-        }
-    }
-    return JWT_ALGORITHM;
-}
-
-/* RFC 7515, 4.1.9: a media type, so without regard to case. */
+/* RFC 9068's type, plain JWT or none. */
 static enum jwt_verdict type_check(struct token *t)
 {
-    const char *typ;
+    static const char *const plain[] = {"", "JWT", NULL};
+    static const char *const access[] = {"at+jwt", NULL};
 
-    t->plain_jwt = true;
-    if (!json_object_get(t->header, "typ"))
-        return JWT_OK;
-    typ = strict_json_text(t->header, "typ");
-    if (!typ)
-        return JWT_TYPE;
-    if (strcasecmp(typ, "JWT") == 0)
-        return JWT_OK;
-    t->plain_jwt = false;
-    if (strcasecmp(typ, "at+jwt") == 0 || strcasecmp(typ, "application/at+jwt") == 0)
-        return JWT_OK;
-    return JWT_TYPE;
-}
-
-/* By kid and algorithm, from the issuer's own set alone: jku, x5u, jwk and x5c are not looked at.
- */
-static enum jwt_verdict key_choose(struct token *t, const struct jwks *set)
-{
-    const char *kid = NULL;
-
-    if (json_object_get(t->header, "kid")) {
-        kid = strict_json_text(t->header, "kid");
-        if (!kid)
-            return JWT_MALFORMED;
-    }
-    t->key = jwks_find(set, kid, t->alg->bit);
-    if (t->key)
-        return JWT_OK;
-    /* A key of that name for another algorithm will not be mended by a fetch. */
-    return kid && kid[0] && jwks_has_kid(set, kid) ? JWT_ALGORITHM : JWT_KEY;
-}
-
-/* RFC 7518, 3.4: r and s side by side, in full length each, into the DER that OpenSSL takes. */
-static bool ecdsa_to_der(const struct token *t, uint8_t *der, size_t *der_len)
-{
-    size_t half = t->alg->coordinate_bytes;
-    ECDSA_SIG *sig = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(t->signature, (int)half, NULL);
-    BIGNUM *s = BN_bin2bn(t->signature + half, (int)half, NULL);
-    uint8_t *p = der;
-    int len = 0;
-
-    if (!sig || !r || !s || ECDSA_SIG_set0(sig, r, s) != 1) {
-        BN_free(r);
-        BN_free(s);
-        ECDSA_SIG_free(sig);
-        return false;
-    }
-    if (i2d_ECDSA_SIG(sig, NULL) <= ECDSA_DER_BYTES_MAX)
-        len = i2d_ECDSA_SIG(sig, &p);
-    ECDSA_SIG_free(sig);
-    *der_len = len > 0 ? (size_t)len : 0;
-    return len > 0;
-}
-
-/* This alone grants. */
-static enum jwt_verdict signature_check(const struct token *t)
-{
-    uint8_t der[ECDSA_DER_BYTES_MAX];
-    const uint8_t *sig = t->signature;
-    size_t sig_len = t->signature_len;
-    EVP_MD_CTX *md;
-    EVP_PKEY_CTX *ctx = NULL;
-    bool ready;
-    int good = 0;
-
-    if (t->alg->coordinate_bytes > 0) {
-        if (sig_len != 2 * t->alg->coordinate_bytes)
-            return JWT_SIGNATURE;
-        if (!ecdsa_to_der(t, der, &sig_len))
-            return JWT_RESOURCES;
-        sig = der;
-    }
-    ERR_clear_error();
-    md = EVP_MD_CTX_new();
-    if (!md)
-        return JWT_RESOURCES;
-    ready = EVP_DigestVerifyInit_ex(md, &ctx, t->alg->digest, NULL, NULL, t->key->pkey, NULL) == 1;
-    if (ready && t->alg->padding)
-        ready = EVP_PKEY_CTX_set_rsa_padding(ctx, t->alg->padding) == 1;
-    if (ready && t->alg->padding == RSA_PKCS1_PSS_PADDING)
-        ready = EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1 &&
-                EVP_PKEY_CTX_set_rsa_mgf1_md_name(ctx, t->alg->digest, NULL) == 1;
-    if (ready)
-        good = EVP_DigestVerify(md, sig, sig_len, (const uint8_t *)t->text, t->signed_len);
-    EVP_MD_CTX_free(md);
-    ERR_clear_error();
-    return good == 1 ? JWT_OK : JWT_SIGNATURE;
+    t->plain_jwt = jws_type_is(&t->jws, plain);
+    return t->plain_jwt || jws_type_is(&t->jws, access) ? JWT_OK : JWT_TYPE;
 }
 
 static enum jwt_verdict veto_ask(const struct token *t, const struct issuer_config *c,
                                  int64_t expires)
 {
-    if (!c->second_opinion || !t->alg->veto || !t->plain_jwt)
+    if (!c->second_opinion || !t->jws.alg->veto || !t->plain_jwt)
         return JWT_OK;
-    switch (jwt_veto(t->text, t->len, t->key->pkey, t->alg->name, c->issuer, expires)) {
+    switch (
+        jwt_veto(t->jws.text, t->jws.len, t->jws.key->pkey, t->jws.alg->name, c->issuer, expires)) {
     case OK:
         return JWT_OK;
     case ERR_NOMEM:
@@ -272,7 +103,7 @@ static enum jwt_verdict veto_ask(const struct token *t, const struct issuer_conf
 static enum jwt_verdict binding_check(const struct token *t, const char *thumbprint,
                                       struct identity *out)
 {
-    const json_t *cnf = json_object_get(t->claims, "cnf");
+    const json_t *cnf = json_object_get(t->jws.claims, "cnf");
     const char *bound;
 
     if (!cnf)
@@ -294,10 +125,7 @@ static enum jwt_verdict token_check(struct token *t, const struct keyring *keys,
     enum jwt_verdict v;
     int i;
 
-    v = token_split(t);
-    if (v != JWT_OK)
-        return v;
-    i = issuer_find(keys, t->claims);
+    i = issuer_find(keys, t->jws.claims);
     if (i < 0)
         return JWT_ISSUER;
     c = &keys->config->issuers[i];
@@ -305,19 +133,19 @@ static enum jwt_verdict token_check(struct token *t, const struct keyring *keys,
         return JWT_CLAIMS;
     memcpy(out->issuer, c->issuer, strlen(c->issuer) + 1);
     out->shared_subjects = c->shared_subjects;
-    v = algorithm_choose(t, c);
+    v = jws_choose_algorithm(&t->jws, c->algorithms);
     if (v == JWT_OK)
         v = type_check(t);
     if (v == JWT_OK)
-        v = keys->sets[i] ? key_choose(t, keys->sets[i]) : JWT_NO_KEYS;
+        v = keys->sets[i] ? jws_choose_key(&t->jws, keys->sets[i]) : JWT_NO_KEYS;
     if (v == JWT_OK)
-        v = signature_check(t);
+        v = jws_check_signature(&t->jws);
     if (v == JWT_OK)
-        v = jwt_claims_read(t->claims, c, out);
+        v = jwt_claims_read(t->jws.claims, c, out);
     if (v == JWT_OK)
         v = veto_ask(t, c, out->expires);
     if (v == JWT_OK && use)
-        v = jwt_times_check(t->claims, c, now_s);
+        v = jwt_times_check(t->jws.claims, c, now_s);
     if (v == JWT_OK && use)
         v = binding_check(t, thumbprint, out);
     return v;
@@ -326,14 +154,15 @@ static enum jwt_verdict token_check(struct token *t, const struct keyring *keys,
 static enum jwt_verdict check(const char *text, size_t n, const struct keyring *keys, bool use,
                               int64_t now_s, const char *thumbprint, struct identity *out)
 {
-    struct token t = {.text = text, .len = n};
+    struct token t;
     char issuer[IDENTITY_TEXT_MAX];
     enum jwt_verdict v;
 
     memset(out, 0, sizeof(*out));
-    v = token_check(&t, keys, use, now_s, thumbprint, out);
-    json_decref(t.header);
-    json_decref(t.claims);
+    v = jws_read(&t.jws, text, n);
+    if (v == JWT_OK)
+        v = token_check(&t, keys, use, now_s, thumbprint, out);
+    jws_clear(&t.jws);
     if (v != JWT_OK) {
         memcpy(issuer, out->issuer, sizeof(issuer));
         identity_clear(out);

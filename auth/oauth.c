@@ -184,7 +184,8 @@ static void ask(void *arg)
 }
 
 struct oauth_source *oauth_source_new(struct loop *l, const struct upstream_config *c,
-                                      bool development, oauth_token_fn *fn, void *arg)
+                                      bool development, const char *ca, oauth_token_fn *fn,
+                                      void *arg)
 {
     struct oauth_source *s;
 
@@ -198,7 +199,7 @@ struct oauth_source *oauth_source_new(struct loop *l, const struct upstream_conf
     s->loop = l;
     s->fn = fn;
     s->arg = arg;
-    s->http = http_new(l, development, NULL);
+    s->http = http_new(l, development, ca);
     s->timer = loop_timer_new(l, ask, s);
     s->url = text_dup(c->token_url);
     s->client_id = text_dup(c->client_id);

@@ -22,11 +22,13 @@ struct oauth_source;
 /* token is NUL-terminated, valid during the call and wiped after it; expires: epoch s. */
 typedef void oauth_token_fn(void *arg, const char *token, int64_t expires);
 
-/* c: token_url, client_id, client_secret, scope; copied. The secret goes by HTTP Basic, and where
- * the server refuses that, in the form. fn is never called before this returns. NULL when memory is
- * short, or the URL is not https (http in development mode); the log tells. */
+/* c: token_url, client_id, client_secret, scope; copied. ca: as in auth/http.h. The secret goes by
+ * HTTP Basic, and where the server refuses that, in the form. fn is never called before this
+ * returns. NULL when memory is short, or the URL is not https (http in development mode); the log
+ * tells. */
 struct oauth_source *oauth_source_new(struct loop *l, const struct upstream_config *c,
-                                      bool development, oauth_token_fn *fn, void *arg) SL_MUST;
+                                      bool development, const char *ca, oauth_token_fn *fn,
+                                      void *arg) SL_MUST;
 /* Not inside fn. */
 void oauth_source_free(struct oauth_source *s);
 /* A broker refused the token: a new one, at most every 10 s. */

@@ -76,7 +76,7 @@ static struct oauth_source *source(void)
     struct upstream_config c = {
         .token_url = url, .client_id = "gate", .client_secret = SECRET, .scope = "kafka read"};
 
-    return oauth_source_new(loop, &c, true, on_token, &server);
+    return oauth_source_new(loop, &c, true, NULL, on_token, &server);
 }
 
 /* Until so many tokens have come, or the time has passed. */
@@ -189,12 +189,12 @@ static void settings_refused(void **state)
         .token_url = "http://127.0.0.1/t", .client_id = "gate", .client_secret = SECRET};
 
     (void)state;
-    assert_null(oauth_source_new(loop, &c, false, on_token, &server));
+    assert_null(oauth_source_new(loop, &c, false, NULL, on_token, &server));
     c.token_url = NULL;
-    assert_null(oauth_source_new(loop, &c, true, on_token, &server));
+    assert_null(oauth_source_new(loop, &c, true, NULL, on_token, &server));
     c.token_url = "https://127.0.0.1/t";
     c.client_secret = NULL;
-    assert_null(oauth_source_new(loop, &c, false, on_token, &server));
+    assert_null(oauth_source_new(loop, &c, false, NULL, on_token, &server));
 }
 
 /* Whatever happens, neither the secret nor a token is in the log. */
