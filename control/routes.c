@@ -6,11 +6,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "auth/jwt.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "control/body.h"
 #include "control/metrics.h"
+#include "control/oauth_ask.h"
 #include "control/server.h"
 
 /* --- small answers */
@@ -246,87 +246,26 @@ static void post_revocation(void *arg, struct ask *a)
         ask_error(a, 400, "invalid_revocation", err);
 }
 
-/* Bars the token. One that could never be used here needs no bar: 200, as RFC 7009 wants. Where
- * that isn't known (the issuer's keys are not there), 200 would promise what nobody did. */
-static void revoke_token(struct control *c, struct ask *a, const char *token, size_t n)
-{
-    static struct identity id; /* large; the control thread's alone */
-    struct keyring *keys = c->gate.keys(c->gate.arg);
-    enum jwt_verdict verdict = keys ? jwt_identify(token, n, keys, &id) : JWT_NO_KEYS;
-    if (verdict == JWT_KEY && c->gate.unknown_kid)
-        c->gate.unknown_kid(c->gate.arg, id.issuer);
-    if (verdict == JWT_OK) {
-        revoke(c, a, revocation_for_token(&id, loop_wall_s(c->loop), "RFC 7009 revocation"));
-    } else if (jwt_verdict_retriable(verdict)) {
-        ask_error(a, 503, "temporarily_unavailable",
-                  "the issuer's keys are not known yet; try again");
-    } else {
-        log_info("control", "a token to revoke is none that could be used here: %s",
-                 jwt_verdict_name(verdict));
-        ask_json(a, 200, json_pack("{s:i}", "closed", 0));
-    }
-    if (keys) {
-        identity_clear(&id);
-        keyring_unref(keys);
-    }
-}
-
 static void post_oauth(void *arg, struct ask *a)
 {
     struct control *c = arg;
-    static char token[JWT_BYTES_MAX + 1]; /* the control thread's alone */
-    size_t n;
-    if (!ask_content_is(a, "application/x-www-form-urlencoded"))
-        return;
-    const char *text = ask_body(a, &n);
-    int len = body_form(text, n, "token", token, sizeof(token));
-    if (len == ERR_LIMIT)
-        ask_json(a, 200, json_pack("{s:i}", "closed", 0)); /* no such token gets in */
-    else if (len <= 0)
-        ask_error(a, 400, "invalid_request", "it takes one form field `token`");
-    else
-        revoke_token(c, a, token, (size_t)len);
-    explicit_bzero(token, sizeof(token));
+    const struct oauth_revoker r = {.loop = c->loop,
+                                    .changes = &c->changes,
+                                    .arg = c->gate.arg,
+                                    .keys = c->gate.keys,
+                                    .unknown_kid = c->gate.unknown_kid};
+    oauth_revoke(&r, a, NULL, NULL);
 }
 
 /* --- who may ask */
 
-/* "Basic": base64 of client:secret; the secret is the token. */
-static bool basic_known(const struct strings *tokens, const char *encoded)
+/* RFC 7009's clients authenticate as RFC 6749 2.3.1 says; the secret is the token. */
+static bool client_known(const struct strings *tokens, struct ask *a)
 {
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char text[1024] = "";
-    size_t used = 0;
-    unsigned bits = 0, held = 0;
-    for (; *encoded && *encoded != '='; encoded++) {
-        const char *at = strchr(letters, *encoded);
-        if (!at || used == sizeof(text))
-            return false;
-        held = held << 6 | (unsigned)(at - letters);
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            text[used++] = (char)(held >> bits & 0xff);
-        }
-    }
-    const char *colon = memchr(text, ':', used);
-    bool known = colon && token_known(tokens, colon + 1, used - (size_t)(colon + 1 - text));
-    explicit_bzero(text, sizeof(text));
-    return known;
-}
-
-/* RFC 7009's clients authenticate as RFC 6749 2.3.1 says. */
-static bool client_known(const struct strings *tokens, struct ask *a, const char *header)
-{
-    char secret[600];
-    size_t n;
-    if (header && strncasecmp(header, "Basic ", 6) == 0)
-        return basic_known(tokens, header + 6);
-    const char *text = ask_body(a, &n);
-    int len = body_form(text, n, "client_secret", secret, sizeof(secret));
-    bool known = len > 0 && token_known(tokens, secret, (size_t)len);
-    explicit_bzero(secret, sizeof(secret));
+    struct oauth_client client;
+    bool known =
+        oauth_client_read(a, &client) && token_known(tokens, client.secret, strlen(client.secret));
+    oauth_client_wipe(&client);
     return known;
 }
 
@@ -338,7 +277,7 @@ static bool authorized(const struct control *c, struct ask *a)
         return true; /* loopback: config demands tokens elsewhere */
     if (header && strncasecmp(header, "Bearer ", 7) == 0)
         return token_known(tokens, header + 7, strlen(header + 7));
-    return strcmp(ask_path(a), "/oauth2/revoke") == 0 && client_known(tokens, a, header);
+    return strcmp(ask_path(a), "/oauth2/revoke") == 0 && client_known(tokens, a);
 }
 
 /* A page in an operator's browser must not reach a listener that trusts its machine. */
