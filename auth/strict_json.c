@@ -1,10 +1,9 @@
 #include "auth/strict_json.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 /* Brackets outside strings; what is no JSON otherwise is left to the parser. */
-static bool depth_ok(const char *p, size_t n)
+bool strict_json_shallow(const char *p, size_t n)
 {
     bool in_string = false;
     unsigned depth = 0;
@@ -33,7 +32,7 @@ json_t *strict_json_object(const void *text, size_t n, size_t max)
     json_error_t error;
     json_t *j;
 
-    if (n == 0 || n > max || memchr(text, 0, n) || !depth_ok(text, n))
+    if (n == 0 || n > max || memchr(text, 0, n) || !strict_json_shallow(text, n))
         return NULL;
     j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
     if (j && !json_is_object(j)) {

@@ -198,6 +198,25 @@ static void check_control(struct build *b, const struct config *c)
                at->host);
 }
 
+/* Defaults that the table cannot write, and what belongs together. */
+static void check_control_plane(struct build *b, struct config *c)
+{
+    static const char *transfer_types[] = {"KafkaBroker-PULL"}, *source_types[] = {"KafkaBroker"};
+
+    if (!c->signaling.transfer_types.count)
+        c->signaling.transfer_types = (struct strings){transfer_types, 1};
+    if (!c->signaling.source_types.count)
+        c->signaling.source_types = (struct strings){source_types, 1};
+    if (!c->signaling.control_plane.id)
+        c->signaling.control_plane.id = "sluice";
+    if (!c->signaling.control_plane.url)
+        return;
+    if (!c->signaling.listen.port)
+        refuse(b, "", "signaling.control_plane", "needs `signaling.listen`, which it would call");
+    if (!c->signaling.url && !given(b, "", "signaling.url"))
+        refuse(b, "", "signaling.url", "is missing; it is what is registered at the control plane");
+}
+
 /* Connectors authenticate with nothing: facts that make a caller known stand in TLS or the path. */
 static void check_signaling(struct build *b, const struct config *c)
 {
@@ -480,6 +499,7 @@ void config_check(struct build *b, struct config *c)
     check_upstream(b, c);
     check_control(b, c);
     check_signaling(b, c);
+    check_control_plane(b, c);
     check_acl_listener(b, c);
     config_check_tokens(b, c);
     check_limits(b, c);

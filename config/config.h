@@ -89,6 +89,12 @@ struct upstream_config {
     unsigned metadata_max_age_ms;
 };
 
+/* How a control plane speaks to its data planes. */
+enum control_plane_protocol { CONTROL_PLANE_LEGACY, CONTROL_PLANE_DPS };
+
+/* How an EDR is written. */
+enum edr_form { EDR_CONCEPT, EDR_KAFKA_EXTENSION, EDR_TRACTUSX };
+
 struct grant_config {
     const char *id;
     const char *issuer, *subject, *client; /* principal; NULL: any, but not all three */
@@ -189,6 +195,18 @@ struct config {
         struct endpoint listen;                    /* port 0: off */
         const char *certificate, *key, *client_ca; /* NULL: plain, loopback only; nobody asked */
         const char *path_secret;                   /* NULL: none */
+        const char *url;                           /* as others reach it; NULL: not known */
+        struct {
+            const char *url;          /* NULL: sluice registers nowhere */
+            const char *key;          /* x-api-key; NULL: none */
+            const char *id;           /* ours there */
+            const char *callback_url; /* NULL: url, or what a message says */
+            int protocol;             /* enum control_plane_protocol */
+        } control_plane;
+        struct strings transfer_types, source_types;
+        int edr;             /* enum edr_form */
+        unsigned operations; /* enum op bits: what a transfer is granted at most */
+        unsigned max_life_s; /* of a transfer's grant; 0: until it is ended */
     } signaling;
     struct {
         struct endpoint listen, advertise;         /* port 0: off */

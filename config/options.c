@@ -63,6 +63,19 @@ static const struct choice formats[] = {
     {0},
 };
 
+static const struct choice protocols[] = {
+    {"legacy", CONTROL_PLANE_LEGACY, "JSON-LD, as EDC speaks it up to 0.17"},
+    {"dps", CONTROL_PLANE_DPS, "the Data Plane Signaling specification, plain JSON"},
+    {0},
+};
+static const struct choice edr_forms[] = {
+    {"concept", EDR_CONCEPT, "`endpoint`, `authorization`, `groupPrefix`, `tx-auth:*`"},
+    {"kafka-extension", EDR_KAFKA_EXTENSION,
+     "`endpoint`, `authorization`, `kafka.group.prefix`, `tx-auth:expiresIn`"},
+    {"tractusx-edc", EDR_TRACTUSX, "`kafka.bootstrap.servers`, `token`, `kafka.group.prefix`"},
+    {0},
+};
+
 /* Names of types, fields and macros cannot stand in parentheses.
  * NOLINTBEGIN(bugprone-macro-parentheses) */
 #define FIELD_BYTES(type, field) sizeof(((type *)0)->field)
@@ -601,6 +614,96 @@ const struct option options[] = {
      .max = 128,
      .help = "What every path begins with, so that only those who were told the URL can call it; "
              "letters, digits, `-` and `_`."},
+
+    {.path = "signaling.url",
+     .type = OPTION_URL,
+     .reload = true,
+     C(signaling.url),
+     .help =
+         "How the control plane reaches this listener, without the path secret and what follows "
+         "it: `https://edge.example:8443`. It is what is registered."},
+    SECTION("signaling.control_plane", .reload = true,
+            .help = "The connector whose data plane sluice is. It registers there at start, and "
+                    "again when the registration is lost."),
+    {.path = "signaling.control_plane.url",
+     .type = OPTION_URL,
+     .required = true,
+     .reload = true,
+     C(signaling.control_plane.url),
+     .help = "Legacy: its control API, `https://connector:8083/control`. DPS: what `/dataplanes` "
+             "stands under, `https://connector:8081/management/v4`."},
+    {.path = "signaling.control_plane.protocol",
+     .type = OPTION_CHOICE,
+     .reload = true,
+     C(signaling.control_plane.protocol),
+     .choices = protocols,
+     .initial = "legacy",
+     .help = "How it is spoken to. What it asks is understood in both."},
+    {.path = "signaling.control_plane.id",
+     .type = OPTION_TEXT,
+     .reload = true,
+     C(signaling.control_plane.id),
+     .min = 1,
+     .max = TEXT_MAX,
+     .initially = "sluice",
+     .help = "The id of the data plane there."},
+    {.path = "signaling.control_plane.key_file",
+     .type = OPTION_SECRET,
+     .reload = true,
+     C(signaling.control_plane.key),
+     .min = 1,
+     .max = 512,
+     .help = "The key that it wants in the header `x-api-key`."},
+    {.path = "signaling.control_plane.callback_url",
+     .type = OPTION_URL,
+     .reload = true,
+     C(signaling.control_plane.callback_url),
+     .initially = "what a start names, else `url`",
+     .help =
+         "Where the ends of transfers are told, when a start names no `callbackAddress`, or one "
+         "whose host is not allowed."},
+    {.path = "signaling.transfer_types",
+     .type = OPTION_TEXTS,
+     .reload = true,
+     C(signaling.transfer_types),
+     .min = 1,
+     .max = TEXT_MAX,
+     .items = 16,
+     .initially = "KafkaBroker-PULL",
+     .help = "Transfer types (DPS: profiles) that are served and registered."},
+    {.path = "signaling.source_types",
+     .type = OPTION_TEXTS,
+     .reload = true,
+     C(signaling.source_types),
+     .min = 1,
+     .max = TEXT_MAX,
+     .items = 16,
+     .initially = "KafkaBroker",
+     .help = "Types of the assets' data addresses that are served and registered."},
+    {.path = "signaling.edr",
+     .type = OPTION_CHOICE,
+     .reload = true,
+     C(signaling.edr),
+     .choices = edr_forms,
+     .initial = "tractusx-edc",
+     .help = "How the EDR is written that a consumer gets."},
+    {.path = "signaling.operations",
+     .type = OPTION_CHOICES,
+     .reload = true,
+     C(signaling.operations),
+     .choices = operations,
+     .initial = "read",
+     .help = "What a transfer is granted; an asset's `operations` may be less, never more."},
+    {.path = "signaling.max_life_s",
+     .type = OPTION_NUMBER,
+     .reload = true,
+     C(signaling.max_life_s),
+     .min = 0,
+     .max = 31622400,
+     .unit = "s",
+     .initial = "0",
+     .help = "A transfer ends by itself so long after its last start, for the case that its end is "
+             "never told; 0: it does not."},
 
     SECTION("acl_listener",
             .help = "The listener for Kafka's admin clients: ACLs that they create and delete are "
