@@ -47,6 +47,14 @@ static const char *grant_check(const struct grant_config *c, enum grant_source s
         !text_fits(c->asset) || !text_fits(c->issuer) || !text_fits(c->subject) ||
         !text_fits(c->client) || !text_fits(c->group_prefix))
         return "a text is longer than 255 bytes";
+    if (c->tokens.count > GRANT_TOKENS_MAX)
+        return "too many tokens";
+    if (c->tokens.count > 0 && (!c->issuer || !c->issuer[0]))
+        return "tokens without their issuer";
+    for (i = 0; i < c->tokens.count; i++) {
+        if (!c->tokens.at[i][0] || !text_fits(c->tokens.at[i]))
+            return "a token's jti is empty or longer than 255 bytes";
+    }
     if (c->topics.count > GRANT_TOPICS_MAX)
         return "too many topics";
     for (i = 0; i < c->topics.count; i++) {
@@ -70,40 +78,47 @@ static int compare_texts(const void *a, const void *b)
     return strcmp(*x, *y);
 }
 
-/* Sorted and unique. */
-static bool topics_copy(struct grant *g, const struct strings *from)
+/* Sorted and unique. On failure what was copied stands in *out, *count tells how many. */
+static bool texts_copy(const struct strings *from, char ***out, size_t *count)
 {
+    char **at;
     size_t i, kept;
 
     if (from->count == 0)
         return true;
-    g->topics = sl_calloc(from->count, sizeof(*g->topics));
-    if (!g->topics)
+    *out = at = sl_calloc(from->count, sizeof(*at));
+    if (!at)
         return false;
     for (i = 0; i < from->count; i++) {
-        g->topics[i] = text_dup(from->at[i]);
-        if (!g->topics[i])
+        at[i] = text_dup(from->at[i]);
+        if (!at[i])
             return false;
-        g->ntopics++;
+        ++*count;
     }
-    qsort(g->topics, g->ntopics, sizeof(*g->topics), compare_texts);
+    qsort(at, from->count, sizeof(*at), compare_texts);
     for (i = kept = 1; i < from->count; i++) {
-        if (strcmp(g->topics[kept - 1], g->topics[i]) == 0)
-            sl_free(g->topics[i]);
+        if (strcmp(at[kept - 1], at[i]) == 0)
+            sl_free(at[i]);
         else
-            g->topics[kept++] = g->topics[i];
+            at[kept++] = at[i];
     }
-    g->ntopics = kept;
+    *count = kept;
     return true;
+}
+
+static void texts_free(char **at, size_t count)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        sl_free(at[i]);
+    sl_free(at);
 }
 
 static void grant_free(struct grant *g)
 {
-    size_t i;
-
-    for (i = 0; i < g->ntopics; i++)
-        sl_free(g->topics[i]);
-    sl_free(g->topics);
+    texts_free(g->topics, g->ntopics);
+    texts_free(g->tokens, g->ntokens);
     sl_free(g->id);
     sl_free(g->participant);
     sl_free(g->agreement);
@@ -137,7 +152,8 @@ int grant_new(const struct grant_config *c, enum grant_source source, struct gra
         !(g->agreement = text_dup(c->agreement)) || !(g->asset = text_dup(c->asset)) ||
         !(g->issuer = text_dup(c->issuer)) || !(g->subject = text_dup(c->subject)) ||
         !(g->client = text_dup(c->client)) || !(g->group_prefix = text_dup(c->group_prefix)) ||
-        !topics_copy(g, &c->topics)) {
+        !texts_copy(&c->topics, &g->topics, &g->ntopics) ||
+        !texts_copy(&c->tokens, &g->tokens, &g->ntokens)) {
         grant_free(g);
         return ERR_NOMEM;
     }
@@ -187,21 +203,22 @@ void grant_unref(struct grant *g)
         grant_free(g);
 }
 
-static bool topics_equal(const struct grant *a, const struct grant *b)
+static bool texts_equal(char *const *a, size_t na, char *const *b, size_t nb)
 {
     size_t i;
 
-    for (i = 0; a->ntopics == b->ntopics && i < a->ntopics; i++) {
-        if (strcmp(a->topics[i], b->topics[i]) != 0)
+    for (i = 0; na == nb && i < na; i++) {
+        if (strcmp(a[i], b[i]) != 0)
             return false;
     }
-    return a->ntopics == b->ntopics;
+    return na == nb;
 }
 
 static bool rights_equal(const struct grant *a, const struct grant *b)
 {
     return a->operations == b->operations && strcmp(a->participant, b->participant) == 0 &&
-           strcmp(a->group_prefix, b->group_prefix) == 0 && topics_equal(a, b);
+           strcmp(a->group_prefix, b->group_prefix) == 0 &&
+           texts_equal(a->topics, a->ntopics, b->topics, b->ntopics);
 }
 
 bool grant_equal(const struct grant *a, const struct grant *b)
@@ -209,7 +226,8 @@ bool grant_equal(const struct grant *a, const struct grant *b)
     return rights_equal(a, b) && a->not_before == b->not_before && a->expires == b->expires &&
            strcmp(a->id, b->id) == 0 && strcmp(a->agreement, b->agreement) == 0 &&
            strcmp(a->asset, b->asset) == 0 && strcmp(a->issuer, b->issuer) == 0 &&
-           strcmp(a->subject, b->subject) == 0 && strcmp(a->client, b->client) == 0;
+           strcmp(a->subject, b->subject) == 0 && strcmp(a->client, b->client) == 0 &&
+           texts_equal(a->tokens, a->ntokens, b->tokens, b->ntokens);
 }
 
 void grant_set_clear(struct grant_set *s)

@@ -21,6 +21,7 @@
 
 #define GRANT_SEPARATOR_MAX     16 /* group_separator: 15 bytes and a NUL */
 #define GRANT_TOPICS_MAX        1024
+#define GRANT_TOKENS_MAX        16
 #define GRANT_REVOCATIONS_SPARE 16384
 
 enum grant_source { GRANT_FROM_CONFIG, GRANT_FROM_API, GRANT_FROM_CLAIMS };
@@ -33,6 +34,8 @@ struct grant {
     char *issuer, *subject, *client;       /* "" is any; all three "": reached by its id only */
     char **topics;                         /* sorted, unique */
     size_t ntopics;
+    char **tokens; /* jti of the issuer, sorted, unique: see grant_table_login */
+    size_t ntokens;
     char *group_prefix; /* "": no group at all */
     unsigned operations;
     int64_t not_before, expires; /* epoch s; 0: none */
@@ -40,7 +43,8 @@ struct grant {
 
 /* ERR_MALFORMED with *why for what no grant can be: no id, no operation, a topic name that Kafka
  * would not take or one of its internal topics, a text above 255 bytes, more topics than
- * GRANT_TOPICS_MAX. NULL texts in c are "". */
+ * GRANT_TOPICS_MAX, more tokens than GRANT_TOKENS_MAX or tokens without their issuer. NULL texts in
+ * c are "". */
 int grant_new(const struct grant_config *c, enum grant_source source, struct grant **out,
               const char **why) SL_MUST;
 /* A grant that stands in the token itself (topics, prefix, operations, with or without a transfer).
@@ -160,10 +164,13 @@ enum login_verdict {
 const char *login_verdict_name(enum login_verdict v);
 
 /* Decision 6: a token that names a transfer gets that grant alone (from the table, else from its
- * own claims). One that names none gets the rights that stand in its own claims; without such
- * claims the union of its principal's grants where the issuer's subjects are not shared, and where
- * they are the one grant that the configuration binds to the principal, if it binds just one (an
- * ended one counts) and the API none. On LOGIN_OK out holds references; else it is empty. */
+ * own claims). One that a grant binds by its jti gets that grant alone; two grants that bind it, or
+ * a transfer that it names and another that binds it, refuse it. One that is neither gets the
+ * rights that stand in its own claims; without such claims the union of its principal's grants
+ * where the issuer's subjects are not shared, and where they are the one grant that the
+ * configuration binds to the principal, if it binds just one (an ended one counts) and the API
+ * none. A grant that binds tokens is not reached by its principal. On LOGIN_OK out holds
+ * references; else it is empty. */
 enum login_verdict grant_table_login(struct grant_table *t, const struct identity *id,
                                      int64_t now_s, struct grant_set *out) SL_MUST;
 /* May a session with this identity and these grants go on? False after a revocation that hits it,

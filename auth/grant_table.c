@@ -2,6 +2,7 @@
  *
  *   by_id         id                           -> entry (every grant once)
  *   by_principal  issuer, subject, client      -> entry (as written in the grant, "" for any)
+ *   by_token      issuer, jti                  -> link -> entry (every token that a grant binds)
  *   bars          kind, issuer, value, client  -> bar   (every revocation once, the widest)
  *
  * A token is looked up under its own texts and under "" in each place: at most seven principals. */
@@ -24,10 +25,20 @@ struct map {
     size_t count;
 };
 
+struct entry;
+
+/* A token that a grant binds. */
+struct link {
+    struct node node; /* first */
+    struct entry *entry;
+    const char *jti; /* the grant's */
+};
+
 struct entry {
     struct node by_id; /* first: an entry is found by it */
     struct node by_principal;
     struct grant *grant;
+    struct link links[]; /* one a token */
 };
 
 struct bar {
@@ -36,7 +47,7 @@ struct bar {
 };
 
 struct grant_table {
-    struct map by_id, by_principal, bars;
+    struct map by_id, by_principal, by_token, bars;
     char separator[GRANT_SEPARATOR_MAX];
     bool shut; /* a revocation could not be remembered */
 };
@@ -60,6 +71,11 @@ static uint64_t hash_id(const char *id)
 static uint64_t hash_principal(const char *issuer, const char *subject, const char *client)
 {
     return hash_text(hash_text(hash_id(issuer), subject), client);
+}
+
+static uint64_t hash_token(const char *issuer, const char *jti)
+{
+    return hash_text(hash_id(issuer), jti);
 }
 
 static uint64_t hash_bar(enum revoke_kind kind, const char *issuer, const char *value,
@@ -167,9 +183,11 @@ struct grant_table *grant_table_new(const struct config *c)
 
     if (!t)
         return NULL;
-    if (!map_init(&t->by_id) || !map_init(&t->by_principal) || !map_init(&t->bars)) {
+    if (!map_init(&t->by_id) || !map_init(&t->by_principal) || !map_init(&t->by_token) ||
+        !map_init(&t->bars)) {
         sl_free(t->by_id.buckets);
         sl_free(t->by_principal.buckets);
+        sl_free(t->by_token.buckets);
         sl_free(t->bars.buckets);
         sl_free(t);
         return NULL;
@@ -180,8 +198,12 @@ struct grant_table *grant_table_new(const struct config *c)
 
 static void entry_drop(struct grant_table *t, struct entry *e)
 {
+    size_t i;
+
     map_remove(&t->by_id, &e->by_id);
     map_remove(&t->by_principal, &e->by_principal);
+    for (i = 0; i < e->grant->ntokens; i++)
+        map_remove(&t->by_token, &e->links[i].node);
     grant_unref(e->grant);
     sl_free(e);
 }
@@ -209,6 +231,7 @@ void grant_table_free(struct grant_table *t)
     }
     sl_free(t->by_id.buckets);
     sl_free(t->by_principal.buckets);
+    sl_free(t->by_token.buckets);
     sl_free(t->bars.buckets);
     sl_free(t);
 }
@@ -226,13 +249,19 @@ int grant_table_put(struct grant_table *t, struct grant *g)
 {
     struct entry *old = entry_find(t, g->id);
     struct entry *e;
+    size_t i;
 
-    e = sl_calloc(1, sizeof(*e));
+    e = sl_calloc(1, sizeof(*e) + g->ntokens * sizeof(struct link));
     if (!e)
         return ERR_NOMEM;
     e->grant = grant_ref(g);
     if (old)
         entry_drop(t, old);
+    for (i = 0; i < g->ntokens; i++) {
+        e->links[i].entry = e;
+        e->links[i].jti = g->tokens[i];
+        map_add(&t->by_token, &e->links[i].node, hash_token(g->issuer, g->tokens[i]));
+    }
     map_add(&t->by_id, &e->by_id, hash_id(g->id));
     map_add(&t->by_principal, &e->by_principal, hash_principal(g->issuer, g->subject, g->client));
     return OK;
@@ -492,17 +521,30 @@ static enum login_verdict login_claims(const struct grant_table *t, const struct
     return LOGIN_OK;
 }
 
-static enum login_verdict login_transfer(const struct grant_table *t, const struct identity *id,
-                                         int64_t now_s, struct grant_set *out)
+/* The next grant that binds this token, after `last` (NULL: the first). */
+static const struct link *bound_next(const struct grant_table *t, const struct identity *id,
+                                     const struct link *last)
 {
-    struct entry *e = entry_find(t, id->transfer);
+    uint64_t hash = hash_token(id->issuer, id->jti);
+    const struct node *n = last ? last->node.next : *map_bucket(&t->by_token, hash);
+
+    if (!id->jti[0])
+        return NULL;
+    for (; n; n = n->next) {
+        const struct link *l = (const struct link *)(const void *)n;
+
+        if (n->hash == hash && strcmp(l->jti, id->jti) == 0 &&
+            strcmp(l->entry->grant->issuer, id->issuer) == 0)
+            return l;
+    }
+    return NULL;
+}
+
+static enum login_verdict login_entry(const struct grant_table *t, const struct identity *id,
+                                      int64_t now_s, const struct entry *e, struct grant_set *out)
+{
     enum login_verdict v;
 
-    if (!e) {
-        if (named(t, REVOKE_TRANSFER, id->transfer, INT64_MIN))
-            return LOGIN_REVOKED;
-        return login_claims(t, id, out);
-    }
     if (!principal_matches(e->grant, id))
         return LOGIN_NO_GRANT;
     if (ended(t, id, e->grant))
@@ -511,6 +553,26 @@ static enum login_verdict login_transfer(const struct grant_table *t, const stru
     if (v == LOGIN_OK)
         out->at[out->count++] = grant_ref(e->grant);
     return v;
+}
+
+static enum login_verdict login_bound(const struct grant_table *t, const struct identity *id,
+                                      int64_t now_s, const struct link *l, struct grant_set *out)
+{
+    if (bound_next(t, id, l) || (id->transfer[0] && strcmp(id->transfer, l->entry->grant->id) != 0))
+        return LOGIN_AMBIGUOUS;
+    return login_entry(t, id, now_s, l->entry, out);
+}
+
+static enum login_verdict login_transfer(const struct grant_table *t, const struct identity *id,
+                                         int64_t now_s, struct grant_set *out)
+{
+    const struct entry *e = entry_find(t, id->transfer);
+
+    if (e)
+        return login_entry(t, id, now_s, e, out);
+    if (named(t, REVOKE_TRANSFER, id->transfer, INT64_MIN))
+        return LOGIN_REVOKED;
+    return login_claims(t, id, out);
 }
 
 /* What the grants of one principal come to. */
@@ -526,6 +588,8 @@ static void tally_grant(struct tally *y, const struct grant_table *t, const stru
 {
     enum login_verdict v = ended(t, id, g) ? LOGIN_REVOKED : in_time(g, now_s);
 
+    if (g->ntokens > 0)
+        v = LOGIN_NO_GRANT; /* it is for the tokens that it binds, and this is none of them */
     y->all++;
     if (g->source == GRANT_FROM_CONFIG)
         y->from_config++;
@@ -593,6 +657,7 @@ static enum login_verdict login_principal(const struct grant_table *t, const str
 enum login_verdict grant_table_login(struct grant_table *t, const struct identity *id,
                                      int64_t now_s, struct grant_set *out)
 {
+    const struct link *bound = bound_next(t, id, NULL);
     enum login_verdict v;
 
     memset(out, 0, sizeof(*out));
@@ -600,6 +665,8 @@ enum login_verdict grant_table_login(struct grant_table *t, const struct identit
         v = LOGIN_REVOKED;
     else if (id->expires <= now_s)
         v = LOGIN_EXPIRED;
+    else if (bound)
+        v = login_bound(t, id, now_s, bound, out);
     else if (id->transfer[0])
         v = login_transfer(t, id, now_s, out);
     else if (id->ntopics > 0)
@@ -636,12 +703,39 @@ static bool narrowed(const struct grant *was, const struct grant *now)
     return false;
 }
 
+/* Would this token, at its next login, get another grant than these, or none, for being bound? */
+static bool bound_otherwise(const struct grant_table *t, const struct identity *id,
+                            const struct grant_set *s)
+{
+    const struct link *l;
+
+    for (l = bound_next(t, id, NULL); l; l = bound_next(t, id, l)) {
+        if (s->count != 1 || strcmp(s->at[0]->id, l->entry->grant->id) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* A grant that binds tokens is for those, and for tokens that name it. */
+static bool for_this_token(const struct grant *g, const struct identity *id)
+{
+    size_t i;
+
+    if (g->ntokens == 0 || strcmp(g->id, id->transfer) == 0)
+        return true;
+    for (i = 0; i < g->ntokens; i++) {
+        if (id->jti[0] && strcmp(g->tokens[i], id->jti) == 0)
+            return true;
+    }
+    return false;
+}
+
 bool grant_table_allows(const struct grant_table *t, const struct identity *id,
                         const struct grant_set *s)
 {
     unsigned i;
 
-    if (grant_table_bars(t, id))
+    if (grant_table_bars(t, id) || bound_otherwise(t, id, s))
         return false;
     if (t->separator[0] && strcmp(t->separator, s->separator) != 0)
         return false;
@@ -650,8 +744,8 @@ bool grant_table_allows(const struct grant_table *t, const struct identity *id,
         const struct entry *e = g->id[0] ? entry_find(t, g->id) : NULL;
 
         if (e) {
-            if (!principal_matches(e->grant, id) || ended(t, id, e->grant) ||
-                (e->grant != g && narrowed(g, e->grant)))
+            if (!principal_matches(e->grant, id) || !for_this_token(e->grant, id) ||
+                ended(t, id, e->grant) || (e->grant != g && narrowed(g, e->grant)))
                 return false;
         } else if (g->source != GRANT_FROM_CLAIMS || ended(t, id, g)) {
             return false;

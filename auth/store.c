@@ -557,9 +557,38 @@ static bool may_begin(const struct store *s)
     return !s->closing && s->nupdates < STORE_CHANGES_MAX;
 }
 
+/* Revocations that the table would hold with these. */
+static size_t revocations_with(const struct store *s, const struct plan *p)
+{
+    size_t n = grant_table_revocations(s->table);
+    size_t i;
+
+    for (i = 0; i < p->change.count; i++)
+        n += p->at[i].kind == CHANGE_REVOKE && !grant_table_knows(s->table, p->at[i].revocation);
+    return n;
+}
+
+/* Beyond the bound revocations are still put in force, since closing comes first, but not kept, and
+ * the caller hears of it; ERR_LIMIT beyond what is held in spare. */
+static int revocations_fit(struct store *s, struct update *u)
+{
+    if (revocations_with(s, &u->first) > s->revocations_max) {
+        grant_table_sweep(s->table, loop_wall_s(s->loop));
+        s->sweep_due = true;
+    }
+    if (revocations_with(s, &u->first) > s->revocations_max + GRANT_REVOCATIONS_SPARE)
+        return ERR_LIMIT;
+    if (revocations_with(s, &u->first) > s->revocations_max) {
+        u->result = ERR_LIMIT;
+        u->durable = false;
+    }
+    return OK;
+}
+
 int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg)
 {
     struct update *u;
+    int rc;
 
     if (!may_begin(s))
         return ERR_BUSY;
@@ -572,9 +601,12 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
     u = update_new(s, true, done, arg);
     if (!u)
         return ERR_NOMEM;
-    if (plan_grant(&u->first, g) != OK) {
+    rc = plan_put(&u->first, s->table, g, loop_wall_s(s->loop));
+    if (rc == OK && plan_revokes(&u->first) && revocations_with(s, &u->first) > s->revocations_max)
+        rc = ERR_LIMIT;
+    if (rc != OK) {
         update_free(u);
-        return ERR_NOMEM;
+        return rc;
     }
     u->grant = grant_ref(g);
     update_start(u);
@@ -600,12 +632,6 @@ int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *ar
     return OK;
 }
 
-/* Revocations that the table would hold with these. */
-static size_t revocations_with(const struct store *s, const struct plan *p)
-{
-    return grant_table_revocations(s->table) + p->change.count;
-}
-
 int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done, void *arg)
 {
     struct update *u;
@@ -618,19 +644,11 @@ int store_revoke(struct store *s, const struct revocation *r, store_done_fn *don
         return ERR_NOMEM;
     u->revokes = true;
     rc = plan_revoke(&u->first, s->table, r);
-    if (rc == OK && revocations_with(s, &u->first) > s->revocations_max) {
-        grant_table_sweep(s->table, loop_wall_s(s->loop));
-        s->sweep_due = true;
-    }
-    if (rc == OK && revocations_with(s, &u->first) > s->revocations_max + GRANT_REVOCATIONS_SPARE)
-        rc = ERR_LIMIT;
+    if (rc == OK)
+        rc = revocations_fit(s, u);
     if (rc != OK) {
         update_free(u);
         return rc;
-    }
-    if (revocations_with(s, &u->first) > s->revocations_max && !grant_table_knows(s->table, r)) {
-        u->result = ERR_LIMIT;
-        u->durable = false;
     }
     update_start(u);
     return OK;
@@ -646,7 +664,13 @@ int store_config_grants(struct store *s, const struct config *c, store_done_fn *
     u = update_new(s, false, done, arg);
     if (!u)
         return ERR_NOMEM;
-    rc = plan_config(&u->first, s->table, c);
+    rc = plan_config(&u->first, s->table, c, loop_wall_s(s->loop));
+    if (rc != OK) {
+        update_free(u);
+        return rc;
+    }
+    u->durable = plan_revokes(&u->first); /* the grants themselves are in the file */
+    rc = revocations_fit(s, u);
     if (rc != OK) {
         update_free(u);
         return rc;

@@ -87,7 +87,8 @@ int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *ar
 int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done,
                  void *arg) SL_MUST;
 /* The configuration's grants as a whole: adds, replaces, removes those that are no longer there;
- * takes over limits and separator. Not durable, and a revoked one stays revoked. Where the API
+ * takes over limits and separator. Not durable, but for the tokens that are barred with what was
+ * taken away (store_plan.h), and a revoked one stays revoked. Where the API
  * holds a grant of the same id, that one stays. */
 int store_config_grants(struct store *s, const struct config *c, store_done_fn *done,
                         void *arg) SL_MUST;

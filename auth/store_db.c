@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,6 +30,7 @@ static const char *const migrations[] = {
     "  reason TEXT NOT NULL, PRIMARY KEY (kind, issuer, value, client)) STRICT, WITHOUT ROWID;",
     "CREATE TABLE notes (kind TEXT NOT NULL, id TEXT NOT NULL, text TEXT NOT NULL,"
     "  PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;",
+    "ALTER TABLE grants ADD COLUMN tokens TEXT NOT NULL DEFAULT '[]';",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -50,8 +53,8 @@ static const char *const statements[SQL_COUNT] = {
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_GRANT] = "INSERT OR REPLACE INTO grants (id, number, participant, agreement, asset,"
-                  " issuer, subject, client, topics, group_prefix, operations, not_before, expires)"
-                  " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+                  " issuer, subject, client, topics, group_prefix, operations, not_before, expires,"
+                  " tokens) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
     [SQL_UNGRANT] = "DELETE FROM grants WHERE id = ?1",
     [SQL_REVOKE] =
         "INSERT INTO revocations (kind, issuer, value, client, number, at, until, reason)"
@@ -273,6 +276,20 @@ static const char **split(char *text, size_t *count)
     return at;
 }
 
+/* A JSON array, since a jti may hold any character. The texts stay the array's. */
+static bool tokens_read(const json_t *array, const char *out[GRANT_TOKENS_MAX], size_t *count)
+{
+    *count = json_array_size(array);
+    if (!json_is_array(array) || *count > GRANT_TOKENS_MAX)
+        return false;
+    for (size_t i = 0; i < *count; i++) {
+        out[i] = json_string_value(json_array_get(array, i));
+        if (!out[i])
+            return false;
+    }
+    return true;
+}
+
 /* Where the rows go. */
 struct kept {
     struct grant_table *table;
@@ -296,17 +313,23 @@ static int grant_read(sqlite3_stmt *s, struct kept *kept)
     };
     char *topics = text_dup(column(s, 7));
     const char **list = topics ? split(topics, &c.topics.count) : NULL;
+    const char *tokens[GRANT_TOKENS_MAX];
+    json_t *array = json_loads(column(s, 12), JSON_REJECT_DUPLICATES, NULL);
     struct grant *g = NULL;
     const char *why;
     int rc = ERR_NOMEM;
 
-    if (list) {
+    c.tokens.at = tokens;
+    if (list && tokens_read(array, tokens, &c.tokens.count)) {
         c.topics.at = list;
         rc = grant_new(&c, GRANT_FROM_API, &g, &why);
+    } else if (list) {
+        rc = ERR_MALFORMED;
     }
     if (rc == OK)
         rc = grant_table_put(kept->table, g);
     grant_unref(g);
+    json_decref(array);
     sl_free(list);
     sl_free(topics);
     return rc;
@@ -380,7 +403,7 @@ int store_db_load(struct store_db *db, struct grant_table *t, struct notes *note
     if (rc == OK)
         rc = read_rows(db,
                        "SELECT id, participant, agreement, asset, issuer, subject, client, topics,"
-                       " group_prefix, operations, not_before, expires FROM grants",
+                       " group_prefix, operations, not_before, expires, tokens FROM grants",
                        &kept, grant_read, err, err_bytes);
     if (rc == OK)
         rc = read_rows(db, "SELECT kind, id, text FROM notes", &kept, note_read, err, err_bytes);
@@ -426,16 +449,38 @@ static char *join(const struct grant *g)
     return out;
 }
 
+/* malloc'ed by jansson. */
+static char *tokens_text(const struct grant *g)
+{
+    json_t *array = json_array();
+    char *text;
+    size_t i;
+
+    for (i = 0; array && i < g->ntokens; i++) {
+        if (json_array_append_new(array, json_string(g->tokens[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    text = array ? json_dumps(array, JSON_COMPACT) : NULL;
+    json_decref(array);
+    return text;
+}
+
 static int grant_write(struct store_db *db, uint64_t number, const struct grant *g)
 {
     sqlite3_stmt *s = db->stmt[SQL_GRANT];
-    char *topics;
+    char *topics, *tokens;
 
     if (g->source != GRANT_FROM_API)
         return OK;
     topics = join(g);
-    if (!topics)
+    tokens = tokens_text(g);
+    if (!topics || !tokens) {
+        sl_free(topics);
+        free(tokens);
         return ERR_NOMEM;
+    }
     bind_text(s, 1, g->id);
     (void)sqlite3_bind_int64(s, 2, (sqlite3_int64)number);
     bind_text(s, 3, g->participant);
@@ -449,7 +494,9 @@ static int grant_write(struct store_db *db, uint64_t number, const struct grant 
     (void)sqlite3_bind_int64(s, 11, g->operations);
     (void)sqlite3_bind_int64(s, 12, g->not_before);
     (void)sqlite3_bind_int64(s, 13, g->expires);
+    bind_text(s, 14, tokens);
     sl_free(topics);
+    free(tokens);
     return run(db, SQL_GRANT);
 }
 

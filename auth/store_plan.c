@@ -78,6 +78,45 @@ void plan_clear(struct plan *p)
     memset(p, 0, sizeof(*p));
 }
 
+/* Bars what was binds and now (NULL: nothing) does not. */
+static int bar_tokens(struct plan *p, const struct grant *was, const struct grant *now, int64_t at,
+                      const char *reason)
+{
+    bool same_issuer = now && strcmp(was->issuer, now->issuer) == 0;
+    int rc = OK;
+    size_t i, j;
+
+    for (i = 0; rc == OK && i < was->ntokens; i++) {
+        for (j = 0; same_issuer && j < now->ntokens; j++) {
+            if (strcmp(was->tokens[i], now->tokens[j]) == 0)
+                break;
+        }
+        if (!same_issuer || j == now->ntokens)
+            rc = plan_revocation(
+                p, revocation_new(REVOKE_JTI, was->issuer, was->tokens[i], "", at, 0, reason));
+    }
+    return rc;
+}
+
+int plan_put(struct plan *p, const struct grant_table *t, struct grant *g, int64_t now_s)
+{
+    const struct grant *was = grant_table_find(t, g->id);
+    int rc = was ? bar_tokens(p, was, g, now_s, "its transfer has other tokens now") : OK;
+
+    return rc == OK ? plan_grant(p, g) : rc;
+}
+
+bool plan_revokes(const struct plan *p)
+{
+    size_t i;
+
+    for (i = 0; i < p->change.count; i++) {
+        if (p->at[i].kind == CHANGE_REVOKE)
+            return true;
+    }
+    return false;
+}
+
 struct expand {
     struct plan *plan;
     const struct revocation *r;
@@ -89,15 +128,21 @@ static void expand_grant(void *arg, struct grant *g)
     struct expand *e = arg;
     const char *attribute = "";
 
+    if (e->r->kind == REVOKE_TRANSFER)
+        attribute = g->id;
     if (e->r->kind == REVOKE_AGREEMENT)
         attribute = g->agreement;
     else if (e->r->kind == REVOKE_ASSET)
         attribute = g->asset;
     else if (e->r->kind == REVOKE_PARTICIPANT)
         attribute = g->participant;
-    if (e->result == OK && attribute[0] && strcmp(attribute, e->r->value) == 0)
+    if (e->result != OK || !attribute[0] || strcmp(attribute, e->r->value) != 0)
+        return;
+    if (e->r->kind != REVOKE_TRANSFER)
         e->result = plan_revocation(
             e->plan, revocation_new(REVOKE_TRANSFER, "", g->id, "", e->r->at, 0, e->r->reason));
+    if (e->result == OK)
+        e->result = bar_tokens(e->plan, g, NULL, e->r->at, e->r->reason);
 }
 
 int plan_revoke(struct plan *p, const struct grant_table *t, const struct revocation *r)
@@ -138,18 +183,53 @@ static int config_table(const struct config *c, struct grant_table **out)
 
 struct compare {
     struct plan *plan;
+    const struct config *config;
     const struct grant_table *wanted, *have;
     size_t from_api;
+    int64_t now_s;
     int result;
 };
 
+static bool shares_subjects(const struct config *c, const char *issuer)
+{
+    size_t i;
+
+    for (i = 0; i < c->nissuers; i++) {
+        if (issuer[0] && strcmp(c->issuers[i].issuer, issuer) != 0)
+            continue;
+        if (c->issuers[i].shared_subjects)
+            return true;
+    }
+    return false;
+}
+
+static int bar_principal(struct plan *p, const struct grant *g, int64_t at)
+{
+    enum revoke_kind kind = g->subject[0] ? REVOKE_SUBJECT : REVOKE_CLIENT;
+    const char *value = g->subject[0] ? g->subject : g->client;
+
+    if (!g->issuer[0] || !value[0])
+        return OK;
+    return plan_revocation(p, revocation_new(kind, g->issuer, value, "", at, 0,
+                                             "a grant of a shared principal was taken away"));
+}
+
+/* What is no longer there goes, with the tokens that reached it. */
 static void compare_old(void *arg, struct grant *g)
 {
     struct compare *c = arg;
+    const struct grant *now = grant_table_find(c->wanted, g->id);
+    bool lost = !now || strcmp(now->participant, g->participant) != 0;
 
-    if (g->source != GRANT_FROM_CONFIG)
+    if (g->source != GRANT_FROM_CONFIG) {
         c->from_api++;
-    else if (c->result == OK && !grant_table_find(c->wanted, g->id))
+        return;
+    }
+    if (c->result == OK)
+        c->result = bar_tokens(c->plan, g, lost ? NULL : now, c->now_s, "its grant was taken away");
+    if (c->result == OK && lost && g->ntokens == 0 && shares_subjects(c->config, g->issuer))
+        c->result = bar_principal(c->plan, g, c->now_s);
+    if (c->result == OK && !now)
         c->result = plan_ungrant(c->plan, g->id);
 }
 
@@ -165,9 +245,9 @@ static void compare_new(void *arg, struct grant *g)
         c->result = plan_grant(c->plan, g);
 }
 
-int plan_config(struct plan *p, const struct grant_table *t, const struct config *c)
+int plan_config(struct plan *p, const struct grant_table *t, const struct config *c, int64_t now_s)
 {
-    struct compare cmp = {.plan = p, .have = t};
+    struct compare cmp = {.plan = p, .config = c, .have = t, .now_s = now_s};
     struct grant_table *wanted;
 
     cmp.result = config_table(c, &wanted);

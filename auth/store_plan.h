@@ -16,14 +16,21 @@ void plan_clear(struct plan *p);
 /* Takes r, also on failure; NULL is ERR_NOMEM. */
 int plan_revocation(struct plan *p, struct revocation *r) SL_MUST;
 int plan_grant(struct plan *p, struct grant *g) SL_MUST;
+/* The grant in the place of the one with its id; tokens that only that one bound are barred. */
+int plan_put(struct plan *p, const struct grant_table *t, struct grant *g, int64_t now_s) SL_MUST;
 int plan_ungrant(struct plan *p, const char *id) SL_MUST;
-/* The revocation, and for an agreement, an asset or a participant also the transfers that end with
- * it, so that each is remembered, whatever becomes of its grant. */
+/* The revocation, for an agreement, an asset or a participant also the transfers that end with it,
+ * so that each is remembered, whatever becomes of its grant; and the tokens that these bind. */
 int plan_revoke(struct plan *p, const struct grant_table *t, const struct revocation *r) SL_MUST;
 /* From the configuration's grants in t to those of c. Where the API holds a grant of the same id,
- * that one stays. ERR_LIMIT when there would be more than limits.grants, ERR_MALFORMED for one that
- * is no grant (the log tells). */
-int plan_config(struct plan *p, const struct grant_table *t, const struct config *c) SL_MUST;
+ * that one stays. One that is no longer there, or is another participant's now, takes the tokens
+ * with it that reached it: those that it binds, and where the issuer's subjects are shared those of
+ * its principal issued up to now, for they would reach what is another's. ERR_LIMIT when there
+ * would be more than limits.grants, ERR_MALFORMED for one that is no grant (the log tells). */
+int plan_config(struct plan *p, const struct grant_table *t, const struct config *c,
+                int64_t now_s) SL_MUST;
+/* Does it hold a revocation? */
+bool plan_revokes(const struct plan *p);
 /* All that is in force, for a worker that begins: revocations first, so that a grant which resumed
  * its transfer does so again. */
 int plan_all(struct plan *p, const struct grant_table *t) SL_MUST;

@@ -342,6 +342,8 @@ static void check_principal(struct build *b, const struct config *c, struct gran
                "is missing; with several issuers a subject alone says not whose it is");
     else if (g->issuer && !known)
         refuse(b, where, "principal.issuer", "is none of `issuers`, so no token could match");
+    if (g->tokens.count > 0 && !g->issuer)
+        refuse(b, where, "tokens", "need `principal.issuer`: a jti is one of its issuer");
     if (!g->subject && !g->client)
         refuse(b, where, "principal",
                "names neither subject nor client; it takes at least one of them");

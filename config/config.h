@@ -99,6 +99,7 @@ struct grant_config {
     const char *id;
     const char *issuer, *subject, *client; /* principal; NULL: any, but not all three */
     const char *participant, *agreement, *asset;
+    struct strings tokens; /* jti of the issuer: these tokens get this grant alone */
     struct strings topics;
     const char *group_prefix;    /* "" when no group is granted */
     unsigned operations;         /* enum op bits */

@@ -238,21 +238,29 @@ static const char *source_of(enum grant_source source)
     return "";
 }
 
+static json_t *texts_of(char *const *at, size_t count)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_string(at[i]));
+    return list;
+}
+
 json_t *body_of_grant(const struct grant *g)
 {
-    json_t *o = json_object(), *principal = json_object(), *topics = json_array();
+    json_t *o = json_object(), *principal = json_object();
     put_text(o, "id", g->id);
     put_text(o, "source", source_of(g->source));
     put_text(principal, "issuer", g->issuer);
     put_text(principal, "subject", g->subject);
     put_text(principal, "client", g->client);
     json_object_set_new(o, "principal", principal);
+    if (g->ntokens > 0)
+        json_object_set_new(o, "tokens", texts_of(g->tokens, g->ntokens));
     put_text(o, "participant", g->participant);
     put_text(o, "agreement", g->agreement);
     put_text(o, "asset", g->asset);
-    for (size_t i = 0; i < g->ntopics; i++)
-        json_array_append_new(topics, json_string(g->topics[i]));
-    json_object_set_new(o, "topics", topics);
+    json_object_set_new(o, "topics", texts_of(g->topics, g->ntopics));
     put_text(o, "group_prefix", g->group_prefix);
     json_object_set_new(o, "operations", operations_of(g->operations));
     put_time(o, "not_before", g->not_before);
