@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "audit/audit.h"
+#include "auth/introspect.h"
 #include "auth/jwks.h"
 #include "auth/oauth.h"
 #include "auth/store.h"
@@ -46,6 +47,7 @@ struct app {
     struct jwks_fetcher *fetcher;
     struct keyring *keys;
     struct oauth_source *tokens;
+    struct introspector *introspector;
     struct control *control;
     struct edc *edc;
     struct resolver *resolver;
@@ -72,6 +74,7 @@ enum news {
     NEWS_GRANTS_READY,
     NEWS_CONFIG,
     NEWS_TOKEN,
+    NEWS_UNCONFIRMED,
     NEWS_DRAIN
 };
 
@@ -85,6 +88,7 @@ struct worker_mail {
     const struct config *config;
     struct tls_context *tls, *upstream_tls;
     struct resolver *resolver;
+    struct revocation *unconfirmed;
     int64_t expires;
     char token[];
 };
@@ -95,6 +99,7 @@ static void free_mail(struct worker_mail *m)
     config_unref(m->config);
     tls_unref(m->tls);
     tls_unref(m->upstream_tls);
+    revocation_free(m->unconfirmed);
     sl_free(m);
 }
 
@@ -124,6 +129,10 @@ static void on_worker_mail(void *receiver, struct mail *mail)
     case NEWS_TOKEN:
         rc = cluster_token(g->cluster, m->token, m->expires);
         explicit_bzero(m->token, strlen(m->token));
+        break;
+    case NEWS_UNCONFIRMED:
+        if (m->unconfirmed)
+            gate_close_unconfirmed(g, m->unconfirmed);
         break;
     case NEWS_DRAIN:
         gate_drain(g);
@@ -221,6 +230,35 @@ static void on_token(void *arg, const char *token, int64_t expires)
             memcpy(m->token, token, n + 1);
             m->expires = expires;
         }
+        if (send_mail(a, i, m) != OK)
+            continue;
+    }
+}
+
+/* An error is told by the store's next try: the introspector asks again. */
+static void on_inactive_done(void *arg, int result, unsigned closed)
+{
+    (void)arg;
+    log_info("introspect", "an inactive token was revoked (%s), %u sessions closed",
+             err_name(result), closed);
+}
+
+static int on_inactive(void *arg, struct revocation *r)
+{
+    struct app *a = arg;
+    const struct changes changes = {a->store, a->ring, "introspection"};
+
+    return change_revoke(&changes, r, NULL, on_inactive_done, NULL);
+}
+
+static void on_unconfirmed(void *arg, const struct revocation *r)
+{
+    struct app *a = arg;
+
+    for (unsigned i = 0; i < a->ngates; i++) {
+        struct worker_mail *m = new_mail(a, i, NEWS_UNCONFIRMED, 0);
+        if (m)
+            m->unconfirmed = revocation_clone(r);
         if (send_mail(a, i, m) != OK)
             continue;
     }
@@ -343,6 +381,7 @@ static int start_workers(struct app *a)
             .tls = a->tls,
             .audit = a->audit,
             .principals = a->principals,
+            .introspector = a->introspector,
             .unknown_kid = on_unknown_kid,
             .arg = a,
             .index = i,
@@ -450,10 +489,15 @@ static int start_parts(struct app *a, char *err, size_t n)
     a->resolver = resolver_new();
     if (!a->principals || !a->resolver)
         return ERR_NOMEM;
+    a->introspector = introspect_new(
+        a->loop, c,
+        &(struct introspect_parts){.arg = a, .revoke = on_inactive, .unconfirmed = on_unconfirmed});
+    if (!a->introspector)
+        return ERR_NOMEM;
     rc = start_workers(a);
     if (rc != OK)
         return rc;
-    a->view = (struct view){a->workers, a->gates, a->ngates, a->mailbox, a->audit};
+    a->view = (struct view){a->workers, a->gates, a->ngates, a->mailbox, a->audit, a->introspector};
     tell_all(a, NEWS_START);
     if (rc == OK)
         rc = store_config_grants(a->store, c, NULL, NULL);
@@ -535,6 +579,7 @@ static void reload(struct app *a)
     a->upstream_tls = upstream;
     a->config = c;
     listener_config(a->listener, c);
+    introspect_config(a->introspector, c);
     tell_all(a, NEWS_CONFIG);
     if (start_tokens(a, c) != OK)
         log_error("run", "reload: no tokens for the brokers: see the lines above");
@@ -588,6 +633,7 @@ static void stop_parts(struct app *a)
         gate_free(a->gates[i]);
         worker_free(a->workers[i]);
     }
+    introspect_free(a->introspector);
     a->ngates = 0; /* what the store still has to say has nobody to hear it */
     listener_free(a->listener);
     if (a->store)

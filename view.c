@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "audit/audit.h"
+#include "auth/introspect.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/mailbox.h"
@@ -139,9 +140,19 @@ void view_metrics(const struct view *v, view_metric_fn *line, void *arg)
         {"sluice_held_bytes", "gauge", "Buffers held by the workers.", COUNTER(held_bytes)},
     };
 #undef COUNTER
+    struct introspect_stats asked;
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         line(arg, rows[i].name, NULL, rows[i].type, rows[i].help, sum(v, rows[i].offset));
+    introspect_stats(v->introspector, &asked);
+    line(arg, "sluice_introspections_total", NULL, "counter", "Introspection requests.",
+         (double)asked.requests);
+    line(arg, "sluice_introspection_failures_total", NULL, "counter",
+         "Introspections without a usable answer.", (double)asked.failures);
+    line(arg, "sluice_introspection_inactive_total", NULL, "counter",
+         "Introspections that found a token inactive.", (double)asked.inactive);
+    line(arg, "sluice_introspected_tokens", NULL, "gauge",
+         "Tokens that are asked about, or whose answer still holds.", (double)asked.tokens);
     line(arg, "sluice_audit_lines_total", NULL, "counter", "Audit lines written.",
          (double)audit_written(v->audit));
     line(arg, "sluice_audit_lost_total", NULL, "counter", "Audit lines lost.",

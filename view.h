@@ -11,6 +11,7 @@
 
 struct audit;
 struct gate;
+struct introspector;
 struct mailbox;
 struct worker;
 
@@ -20,6 +21,7 @@ struct view {
     unsigned count;
     struct mailbox *mailbox; /* the control thread's */
     struct audit *audit;
+    const struct introspector *introspector;
 };
 
 /* array is the callee's; NULL: there was no memory for it. */
@@ -30,7 +32,7 @@ typedef void view_metric_fn(void *arg, const char *name, const char *labels, con
 /* Every worker lists its own sessions in its own thread; the last one done delivers. Unless an
  * error is returned, done is called once, later. */
 int view_sessions(const struct view *v, view_list_fn *done, void *arg) SL_MUST;
-/* One line a counter, summed over the workers. */
+/* One line a counter, summed over the workers; and what the audit trail and introspection count. */
 void view_metrics(const struct view *v, view_metric_fn *line, void *arg);
 
 #endif

@@ -52,6 +52,12 @@ struct issuer_config {
     bool shared_subjects; /* true: a subject's grants are not added up */
     bool second_opinion;  /* libjwt may veto */
     struct claim_names claims;
+    struct {
+        const char *url; /* NULL: tokens are not asked about */
+        const char *client_id, *client_secret;
+        unsigned interval_s;
+        bool close_on_outage; /* live sessions that cannot be confirmed */
+    } introspection;
 };
 
 struct endpoint {

@@ -71,6 +71,7 @@ struct gate *gate_new(const struct gate_parts *p)
     g->tls = p->tls ? tls_ref(p->tls) : NULL;
     g->audit = p->audit;
     g->principals = p->principals;
+    g->introspector = p->introspector;
     g->unknown_kid = p->unknown_kid;
     g->arg = p->arg;
     g->index = p->index;
@@ -181,6 +182,17 @@ unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *a
     change_ack_done(ack, rc, closed);
     gate_count(g, revoked_sessions, closed);
     return closed;
+}
+
+void gate_close_unconfirmed(struct gate *g, const struct revocation *token)
+{
+    struct session *next;
+
+    for (struct session *s = g->first; s; s = next) {
+        next = s->next;
+        if (s->confirmed && revocation_hits(token, &s->id, &s->grants))
+            session_close(s, "introspection is not available", true);
+    }
 }
 
 void gate_set_keys(struct gate *g, struct keyring *k)

@@ -22,6 +22,7 @@
 
 struct cleanup;
 struct exchange;
+struct introspector;
 struct session;
 struct worker;
 
@@ -47,6 +48,7 @@ struct gate {
     struct audit *audit;
     struct audit_ring *ring;
     struct principals *principals; /* connections a principal, process-wide */
+    struct introspector *introspector; /* the control thread's; tickets go there */
     struct session *first;
     unsigned nsessions;
     struct exchange *spare;   /* a finished one and at most 64 KiB of its arena; proxy/exchange.c */
@@ -75,6 +77,7 @@ struct gate_parts {
     struct tls_context *tls;
     struct audit *audit;
     struct principals *principals;
+    struct introspector *introspector; /* NULL: logins that want it are refused retriably */
     void (*unknown_kid)(void *arg, const char *issuer);
     void *arg;
     unsigned index;
@@ -92,6 +95,9 @@ void gate_accept(void *gate, int fd, const struct sockaddr_storage *peer);
 /* Applies one change of the store, closes what it hits and acknowledges; returns how many sessions
  * closed. */
 unsigned gate_apply(struct gate *g, const struct change *c, struct change_ack *ack);
+/* The authorization server does not say whether this token is still active, and configuration wants
+ * its sessions closed then. */
+void gate_close_unconfirmed(struct gate *g, const struct revocation *token);
 void gate_set_keys(struct gate *g, struct keyring *k);
 int gate_set_config(struct gate *g, const struct config *c, struct tls_context *tls,
                     struct tls_context *upstream_tls) SL_MUST;

@@ -8,10 +8,12 @@
  * there, not ready), the connection is closed without an answer, and the client tries again. */
 #include <string.h>
 
+#include "auth/introspect.h"
 #include "auth/jwt.h"
 #include "auth/sasl.h"
 #include "base/log.h"
 #include "proxy/exchange.h"
+#include "proxy/worker.h"
 
 #define INVALID_TOKEN "{\"status\":\"invalid_token\"}"
 /* A fetch because of an unknown key id is asked for this often; the fetcher has its own bound. */
@@ -183,7 +185,10 @@ static int64_t lifetime_told_ms(int64_t life)
     return life * 1000 - (margin < LIFETIME_MARGIN_MS ? margin : LIFETIME_MARGIN_MS);
 }
 
-static void accept_login(struct exchange *ex, struct identity *id, struct grant_set *set)
+/* confirmed: what introspection said, taken over when the login is accepted; NULL where the issuer
+ * is not asked. */
+static void accept_login(struct exchange *ex, struct identity *id, struct grant_set *set,
+                         struct introspect_ticket **confirmed)
 {
     struct session *s = ex->s;
     struct gate *g = s->gate;
@@ -221,6 +226,9 @@ static void accept_login(struct exchange *ex, struct identity *id, struct grant_
         refuse_retriably(ex, &s->id, "too many connections of this principal");
         return;
     }
+    introspect_release(s->confirmed);
+    s->confirmed = *confirmed;
+    *confirmed = NULL;
     fetch_clear(s);
     s->state = SESSION_READY;
     s->authenticated_us = loop_now_us(g->loop);
@@ -256,7 +264,12 @@ static void ask_for_key(struct gate *g, const char *issuer)
     }
 }
 
-static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct identity *id)
+/* Asks the authorization server; the answer takes the same way through the checks again. */
+static void introspect(struct exchange *ex, const struct sasl_oauth *m, const struct identity *id);
+
+/* Every check from the start, also after the authorization server's answer: time has passed. */
+static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct identity *id,
+                        struct introspect_ticket **confirmed)
 {
     struct session *s = ex->s;
     struct gate *g = s->gate;
@@ -290,19 +303,96 @@ static void check_token(struct exchange *ex, const struct sasl_oauth *m, struct 
             ex, KAFKA_SASL_AUTHENTICATION_FAILED,
             "Re-authentication must keep participant, topics, group prefix and operations.",
             "other rights at re-authentication");
+    } else if (!*confirmed && introspect_wanted(g->config, id->issuer)) {
+        introspect(ex, m, id);
+    } else if (*confirmed && (*confirmed)->verdict == INTROSPECT_INACTIVE) {
+        refuse(ex, id, "introspection: not active");
+    } else if (*confirmed && (*confirmed)->verdict == INTROSPECT_UNKNOWN) {
+        refuse_retriably(ex, id, "introspection is not available");
     } else {
-        accept_login(ex, id, &set);
+        accept_login(ex, id, &set, confirmed);
     }
     grant_set_clear(&set);
 }
 
-void login_authenticate(struct session *s, struct exchange *ex)
+/* From the exchange's own bytes, which are there until it is answered. */
+static void check_message(struct exchange *ex, struct introspect_ticket **confirmed)
 {
     const struct node *bytes = node_get(ex->request.root, F_AUTH_BYTES);
     struct identity id = {0};
     struct sasl_oauth m;
     const char *why = "malformed OAUTHBEARER message";
     const char *lack;
+
+    if (!gate_ready(ex->s->gate, &lack)) {
+        refuse_retriably(ex, &id, lack);
+        return;
+    }
+    if (!audit_ok(ex->s->gate->audit)) {
+        refuse_retriably(ex, &id, "the audit trail cannot be written");
+        return;
+    }
+    if (!bytes || sasl_oauth_parse(bytes->u.str.p, bytes->u.str.len, &m, &why) != OK) {
+        gate_count(ex->s->gate, logins_refused, 1);
+        login_audit(ex->s, AUDIT_AUTH_FAIL, &id, why, 0);
+        answer_error(ex, KAFKA_SASL_AUTHENTICATION_FAILED, "Authentication failed.", why);
+        return;
+    }
+    check_token(ex, &m, &id, confirmed);
+    identity_clear(&id);
+}
+
+/* --- introspection: the exchange waits, the session reads nothing more, its deadline runs */
+
+static void on_introspected(void *receiver, struct mail *m)
+{
+    struct introspect_ticket *t = (struct introspect_ticket *)(void *)m;
+    struct exchange *ex = t->owner;
+    struct session *s;
+
+    (void)receiver;
+    if (!ex) { /* its session has ended, and its gate may have, too */
+        introspect_release(t);
+        return;
+    }
+    s = ex->s;
+    s->asking = NULL;
+    if (s->state == SESSION_HANDSHAKEN || s->state == SESSION_REAUTH) {
+        check_message(ex, &t);
+    } else { /* it expired meanwhile; what was sent before may still be answered */
+        ex->state = EXCHANGE_SILENT;
+        session_flush(s);
+    }
+    introspect_release(t);
+}
+
+static void introspect(struct exchange *ex, const struct sasl_oauth *m, const struct identity *id)
+{
+    struct gate *g = ex->s->gate;
+    struct introspect_ticket *t = NULL;
+
+    if (g->introspector)
+        t = introspect_ticket_new(g->introspector, id, m->token, m->token_len, ex);
+    if (!t) {
+        refuse_retriably(ex, id, "introspection: no room");
+        return;
+    }
+    ex->s->asking = t;
+    introspect_ask(t, worker_mailbox(g->worker), on_introspected);
+}
+
+void login_forget(struct session *s)
+{
+    if (s->asking)
+        s->asking->owner = NULL; /* it comes back, and is let go then */
+    s->asking = NULL;
+    introspect_release(s->confirmed);
+    s->confirmed = NULL;
+}
+
+void login_authenticate(struct session *s, struct exchange *ex)
+{
+    struct introspect_ticket *none = NULL;
 
     if (s->state == SESSION_REFUSED) {
         answer_error(ex, KAFKA_SASL_AUTHENTICATION_FAILED, "Authentication failed.",
@@ -313,20 +403,5 @@ void login_authenticate(struct session *s, struct exchange *ex)
         exchange_fail(ex, KAFKA_ILLEGAL_SASL_STATE);
         return;
     }
-    if (!gate_ready(s->gate, &lack)) {
-        refuse_retriably(ex, &id, lack);
-        return;
-    }
-    if (!audit_ok(s->gate->audit)) {
-        refuse_retriably(ex, &id, "the audit trail cannot be written");
-        return;
-    }
-    if (!bytes || sasl_oauth_parse(bytes->u.str.p, bytes->u.str.len, &m, &why) != OK) {
-        gate_count(s->gate, logins_refused, 1);
-        login_audit(s, AUDIT_AUTH_FAIL, &id, why, 0);
-        answer_error(ex, KAFKA_SASL_AUTHENTICATION_FAILED, "Authentication failed.", why);
-        return;
-    }
-    check_token(ex, &m, &id);
-    identity_clear(&id);
+    check_message(ex, &none);
 }

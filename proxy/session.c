@@ -251,6 +251,7 @@ void session_close(struct session *s, const char *cause, bool hard)
         upstream_close(l->up, hard);
         sl_free(l);
     }
+    login_forget(s);
     fetch_stop(s);
     while (s->head) {
         struct exchange *ex = s->head;
@@ -415,7 +416,7 @@ static bool may_read(const struct session *s)
         return s->in_flight == 0;
     case SESSION_REAUTH:
     case SESSION_READY:
-        return s->in_flight < l->in_flight && s->held_bytes < l->session_buffer_bytes;
+        return !s->asking && s->in_flight < l->in_flight && s->held_bytes < l->session_buffer_bytes;
     case SESSION_TLS:
     case SESSION_DRAINING:
     case SESSION_CLOSED:

@@ -21,6 +21,7 @@
 
 struct exchange;
 struct fetch_room;
+struct introspect_ticket;
 struct membership;
 struct upstream;
 
@@ -96,7 +97,9 @@ struct session {
     size_t held_bytes; /* frames and trees of the requests under way */
     struct session_link *links;
     struct fetch_room *fetch;
-    struct membership *memberships; /* groups and transactions that it joined */
+    struct membership *memberships;      /* groups and transactions that it joined */
+    struct introspect_ticket *asking;    /* about the token of the exchange that it belongs to */
+    struct introspect_ticket *confirmed; /* of the token that it has; NULL: none was asked for */
 
     struct denial_memo memos[DENIAL_MEMOS];
     unsigned recent_denials; /* requests, for pacing; halved every second */
@@ -149,5 +152,7 @@ void session_audit(const struct session *s, struct audit_event *e);
  * re-authentication. */
 void login_handshake(struct session *s, struct exchange *ex);
 void login_authenticate(struct session *s, struct exchange *ex);
+/* The session is closed: what was asked about its token is nobody's any more. */
+void login_forget(struct session *s);
 
 #endif
