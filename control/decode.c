@@ -14,20 +14,28 @@
 #include "control/pcap.h"
 #include "control/streams.h"
 
-enum { EXIT_BAD = 2 };
+enum { EXIT_BAD = 2, EXIT_LEAKS = 3 };
 
 struct run {
     const struct decode_options *o;
     FILE *out;
-    bool bad;
+    bool bad, leaked;
+    bool seen; /* a document, printed or not */
     bool printed;
 };
 
-/* Prints a document and drops it. */
+/* Prints a document and drops it; where leaks are looked for, only one that has some. */
 static void print(void *arg, json_t *doc, bool bad)
 {
     struct run *r = arg;
+    bool leaks = json_object_get(doc, "leaks") != NULL;
     r->bad |= bad;
+    r->leaked |= leaks;
+    r->seen = true;
+    if (r->o->leaks && !leaks && !bad) {
+        json_decref(doc);
+        return;
+    }
     if (r->o->text) {
         if (r->printed)
             fputc('\n', r->out);
@@ -168,7 +176,8 @@ static void run_raw(struct run *r, const uint8_t *p, size_t n)
     struct dissect_kind kind = {.request = !r->o->response,
                                 .api = r->o->api,
                                 .version = r->o->version,
-                                .secrets = r->o->secrets};
+                                .secrets = r->o->secrets,
+                                .leaks = r->o->leaks ? &r->o->view : NULL};
     size_t at = 0;
     while (at < n) {
         uint32_t len = 0;
@@ -224,7 +233,7 @@ static void run_pcap(struct run *r, const uint8_t *p, size_t n)
         print_error(r, cap.at, cap.why);
         return;
     }
-    struct streams *s = streams_new(r->o->secrets, print, r);
+    struct streams *s = streams_new(r->o->secrets, r->o->leaks ? &r->o->view : NULL, print, r);
     int err = s ? OK : ERR_NOMEM;
     int got = OK;
     while (!err && (got = pcap_next(&cap, &g)) == OK)
@@ -256,9 +265,30 @@ static enum decode_form guess(const uint8_t *p, size_t n)
     return digits > 0 ? DECODE_HEX : DECODE_RAW;
 }
 
-int decode_run(const struct decode_options *o, uint8_t *p, size_t n, FILE *out)
+static bool topic_in_view(void *arg, const uint8_t *name, size_t n)
+{
+    const struct decode_options *o = arg;
+    for (size_t i = 0; i < o->ntopics; i++)
+        if (strlen(o->topics[i]) == n && memcmp(o->topics[i], name, n) == 0)
+            return true;
+    return false;
+}
+
+static bool group_in_view(void *arg, const uint8_t *id, size_t n)
+{
+    const struct decode_options *o = arg;
+    size_t len = strlen(o->group_prefix);
+    return n >= len && memcmp(o->group_prefix, id, len) == 0;
+}
+
+int decode_run(struct decode_options *o, uint8_t *p, size_t n, FILE *out)
 {
     struct run r = {.o = o, .out = out};
+    o->view.hosts = o->hosts;
+    o->view.ports = o->ports;
+    o->view.topic = o->ntopics > 0 ? topic_in_view : NULL;
+    o->view.group = o->group_prefix ? group_in_view : NULL;
+    o->view.arg = o;
     enum decode_form form = o->form == DECODE_GUESS ? guess(p, n) : o->form;
     if (form == DECODE_PCAP)
         run_pcap(&r, p, n);
@@ -266,14 +296,14 @@ int decode_run(const struct decode_options *o, uint8_t *p, size_t n, FILE *out)
         run_hex(&r, p, n);
     else
         run_raw(&r, p, n);
-    if (!r.printed && !r.bad)
+    if (!r.seen && !r.bad)
         print_error(&r, 0,
                     form == DECODE_PCAP ? "the capture holds no data of TCP streams"
                                         : "the input is empty");
     buf_thread_trim();
     if (fflush(out) || ferror(out))
         return EXIT_BAD;
-    return r.bad ? EXIT_BAD : 0;
+    return r.bad ? EXIT_BAD : r.leaked ? EXIT_LEAKS : 0;
 }
 
 /* --- arguments */
@@ -281,6 +311,8 @@ int decode_run(const struct decode_options *o, uint8_t *p, size_t n, FILE *out)
 static const char usage[] =
     "usage: sluice decode [--request|--response] [--api KEY|NAME] [--version N]\n"
     "                     [--hex|--raw|--pcap] [--text] [--show-secrets] [FILE]\n"
+    "       sluice decode --leaks --advertise HOST:PORT ... [--node N] [--cluster ID]\n"
+    "                     [--topic NAME] ... [--group-prefix PREFIX] [as above]\n"
     "\n"
     "Prints Kafka frames (with their 4-byte length in front) as JSON, one a line.\n"
     "  --request       requests, which tell their API and version themselves (default)\n"
@@ -290,8 +322,12 @@ static const char usage[] =
     "  --pcap          a packet capture of plain TCP; both directions, answers matched\n"
     "  --text          indented text instead of JSON\n"
     "  --show-secrets  tokens, passwords and keys as well\n"
+    "  --leaks         only answers that show what they should not, with what it is: any\n"
+    "                  broker but the advertised (--advertise, --node, 0 by default, and\n"
+    "                  --cluster), racks, brokers' own words, unknown tags, and, where given,\n"
+    "                  names but --topic and what begins with --group-prefix\n"
     "FILE \"-\" or none is standard input. Without a form, it is guessed.\n"
-    "Exit code 2 when something could not be decoded.\n";
+    "Exit code 2 when something could not be decoded, 3 when an answer leaks.\n";
 
 static int usage_error(const char *what, const char *arg)
 {
@@ -317,6 +353,45 @@ static bool api(const char *s, int *out)
     return *out >= 0 && schema_api_name(*out) != NULL;
 }
 
+/* "host:port"; the text is cut there. */
+static bool advertised(struct decode_options *o, char *text)
+{
+    char *colon = strrchr(text, ':');
+    int port = 0;
+    if (!colon || colon == text || o->view.naddresses == DECODE_NAMES_MAX ||
+        !number(colon + 1, UINT16_MAX, &port))
+        return false;
+    *colon = '\0';
+    size_t n = (size_t)(colon - text);
+    if (text[0] == '[' && text[n - 1] == ']') {
+        text[n - 1] = '\0';
+        text++;
+    }
+    o->hosts[o->view.naddresses] = text;
+    o->ports[o->view.naddresses++] = port;
+    return true;
+}
+
+/* The options of --leaks; NULL, or what is wrong. */
+static const char *view_option(struct decode_options *o, int c, char *value)
+{
+    if (c == 'l')
+        o->leaks = true;
+    else if (c == 'C')
+        o->view.cluster = value;
+    else if (c == 'G')
+        o->group_prefix = value;
+    else if (c == 'A')
+        return advertised(o, value) ? NULL : "--advertise takes HOST:PORT, 64 times at most";
+    else if (c == 'N')
+        return number(value, INT32_MAX, &o->view.node) ? NULL : "--node takes a number";
+    else if (o->ntopics == DECODE_NAMES_MAX)
+        return "--topic may stand 64 times at most";
+    else
+        o->topics[o->ntopics++] = value;
+    return NULL;
+}
+
 /* Returns -1 to go on, else the exit code. *file: NULL for standard input. */
 static int parse(int argc, char **argv, struct decode_options *o, const char **file)
 {
@@ -330,9 +405,16 @@ static int parse(int argc, char **argv, struct decode_options *o, const char **f
         {"pcap", no_argument, NULL, 'p'},
         {"text", no_argument, NULL, 't'},
         {"show-secrets", no_argument, NULL, 's'},
+        {"leaks", no_argument, NULL, 'l'},
+        {"advertise", required_argument, NULL, 'A'},
+        {"node", required_argument, NULL, 'N'},
+        {"cluster", required_argument, NULL, 'C'},
+        {"topic", required_argument, NULL, 'T'},
+        {"group-prefix", required_argument, NULL, 'G'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
+    const char *wrong;
     *o = (struct decode_options){.api = -1, .version = -1};
     optind = 0; /* start anew, whoever parsed before */
     opterr = 0;
@@ -354,6 +436,10 @@ static int parse(int argc, char **argv, struct decode_options *o, const char **f
             o->text = true;
         } else if (c == 's') {
             o->secrets = true;
+        } else if (c != '?' && strchr("lANCTG", c)) {
+            wrong = view_option(o, c, optarg);
+            if (wrong)
+                return usage_error(wrong, optarg);
         } else {
             return usage_error("no such option, or its value is missing", argv[optind - 1]);
         }
@@ -362,6 +448,8 @@ static int parse(int argc, char **argv, struct decode_options *o, const char **f
         return usage_error("one file at a time", argv[optind + 1]);
     if (o->response && o->form != DECODE_PCAP && (o->api < 0 || o->version < 0))
         return usage_error("a response needs --api and --version", NULL);
+    if (o->leaks && o->view.naddresses == 0)
+        return usage_error("--leaks needs --advertise", NULL);
     *file = optind < argc && strcmp(argv[optind], "-") != 0 ? argv[optind] : NULL;
     return -1;
 }

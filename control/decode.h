@@ -11,7 +11,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "codec/leaks.h"
+
 #define DECODE_INPUT_MAX (1UL << 30)
+#define DECODE_NAMES_MAX 64 /* of each option that may stand more than once */
 
 enum decode_form { DECODE_GUESS, DECODE_HEX, DECODE_RAW, DECODE_PCAP };
 
@@ -20,13 +23,21 @@ struct decode_options {
     bool response; /* requests otherwise; a capture knows by itself */
     int api, version;
     bool text, secrets;
+    bool leaks; /* tell what answers show that is not in view */
+    struct leaks_view view;
+    const char *hosts[DECODE_NAMES_MAX], *topics[DECODE_NAMES_MAX];
+    int32_t ports[DECODE_NAMES_MAX];
+    size_t ntopics;
+    const char *group_prefix;
 };
 
-/* argv[0] is "decode". Returns the exit code: 0 all was decoded; 2 bad input or usage, out of
+/* argv[0] is "decode". Returns the exit code: 0 all was decoded; 3 an
+ * answer leaks; 2 bad input or usage, out of
  * memory, or output that could not be written. */
 int decode_main(int argc, char **argv);
 
-/* The same, past arguments and files. p may be changed. */
-int decode_run(const struct decode_options *o, uint8_t *p, size_t n, FILE *out);
+/* The same, past arguments and files. p may be changed. view's arrays and functions are set here.
+ */
+int decode_run(struct decode_options *o, uint8_t *p, size_t n, FILE *out);
 
 #endif

@@ -188,6 +188,41 @@ static int decode_body(struct frame *f, struct arena *a, struct msg *m)
     return OK;
 }
 
+struct leaking {
+    struct frame *f;
+    json_t *list;
+    int err;
+};
+
+static void add_leak(void *arg, const struct leak *l)
+{
+    struct leaking *g = arg;
+    json_t *value = l->text ? json_text(l->text, l->len) : json_integer(l->value);
+    json_t *row = json_pack("{s:s, s:o, s:s, s:I}", "field",
+                            l->field ? l->field->name : "unknown tag", "value", value, "why",
+                            l->why, "offset", (json_int_t)(g->f->offset + g->f->body + l->offset));
+
+    if (json_array_size(g->list) >= DISSECT_LEAKS_MAX)
+        json_decref(row);
+    else if (json_array_append_new(g->list, row) != 0)
+        g->err = ERR_NOMEM;
+}
+
+static int add_leaks(struct frame *f)
+{
+    struct leaking g = {.f = f, .list = json_array()};
+
+    if (!g.list)
+        return ERR_NOMEM;
+    if (leaks_find(f->schema, f->version, f->p + f->body, f->n - f->body, f->kind->leaks, add_leak,
+                   &g) != OK)
+        g.err = ERR_NOMEM; /* it was decoded before, so that is all it can be */
+    if (g.err == OK && json_array_size(g.list) > 0)
+        return set(f->doc, "leaks", g.list);
+    json_decref(g.list);
+    return g.err;
+}
+
 static int body(struct frame *f)
 {
     struct arena a;
@@ -202,6 +237,8 @@ static int body(struct frame *f)
         err = add_tags(
             f, "unknownTags",
             json_unknown_tags(f->schema, f->version, f->p + f->body, f->n - f->body, flags));
+    if (!err && f->kind->leaks && !f->schema->request)
+        err = add_leaks(f);
     arena_release(&a);
     return err;
 }

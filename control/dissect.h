@@ -1,7 +1,8 @@
 /* One frame as a JSON document: what `sluice decode` prints. Each call is on its own; nothing
  * stays behind but the document, which is the caller's. Any thread. Bounds: DISSECT_FRAME_MAX
  * bytes a frame, DISSECT_TREE_MAX bytes for its values; a frame that breaks them, or its format,
- * becomes a document that says where and why. */
+ * becomes a document that says where and why. An answer that shows what it should not gets a list
+ * "leaks" of {"field", "value", "why", "offset"}, at most DISSECT_LEAKS_MAX. */
 #ifndef CONTROL_DISSECT_H
 #define CONTROL_DISSECT_H
 
@@ -11,14 +12,17 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "codec/leaks.h"
 
 #define DISSECT_FRAME_MAX (256U << 20)
 #define DISSECT_TREE_MAX  (1U << 30)
+#define DISSECT_LEAKS_MAX 1000
 
 struct dissect_kind {
     bool request;
-    int api, version; /* of a response */
-    bool secrets;     /* show them */
+    int api, version;               /* of a response */
+    bool secrets;                   /* show them */
+    const struct leaks_view *leaks; /* NULL: answers are not looked at for leaks */
 };
 
 /* Of a request whose header could be read: what its answer needs. */

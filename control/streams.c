@@ -50,15 +50,17 @@ struct streams {
     struct stream *bucket[BUCKETS];
     size_t count, bytes;
     bool secrets, full_told;
+    const struct leaks_view *leaks;
     streams_fn *fn;
     void *arg;
 };
 
-struct streams *streams_new(bool secrets, streams_fn *fn, void *arg)
+struct streams *streams_new(bool secrets, const struct leaks_view *leaks, streams_fn *fn, void *arg)
 {
     struct streams *s = calloc(1, sizeof *s);
     if (s) {
         s->secrets = secrets;
+        s->leaks = leaks;
         s->fn = fn;
         s->arg = arg;
     }
@@ -179,7 +181,7 @@ static void waiting_take(struct stream *t, const struct waiting *w, struct waiti
 static int dissect_answer(struct streams *s, struct stream *t, json_t *doc, const uint8_t *p,
                           size_t n, uint64_t offset)
 {
-    struct dissect_kind kind = {.request = false, .secrets = s->secrets};
+    struct dissect_kind kind = {.request = false, .secrets = s->secrets, .leaks = s->leaks};
     if (n < 4)
         return dissect_error(doc, offset, "%zu bytes are too few for an answer's header", n);
     const struct waiting *w = waiting_find(t, read_i32(p));

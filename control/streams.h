@@ -19,13 +19,16 @@
 #define STREAM_WAITING_MAX     65536
 #define STREAMS_BYTES_MAX      (1U << 30)
 
+struct leaks_view;
 struct streams;
 
 /* Takes the document (and its reference). bad: it has an "error". */
 typedef void streams_fn(void *arg, json_t *doc, bool bad);
 
-/* secrets: show them. NULL when memory runs out. */
-struct streams *streams_new(bool secrets, streams_fn *fn, void *arg) SL_MUST;
+/* secrets: show them. leaks: what answers may show, outlives the streams; NULL: not looked at. NULL
+ * when memory runs out. */
+struct streams *streams_new(bool secrets, const struct leaks_view *leaks, streams_fn *fn,
+                            void *arg) SL_MUST;
 void streams_free(struct streams *s);
 /* ERR_NOMEM, or OK; whatever is wrong with the bytes becomes a document. */
 int streams_segment(struct streams *s, const struct segment *seg) SL_MUST;

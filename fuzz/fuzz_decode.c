@@ -21,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                .response = data[0] & 4,
                                .text = data[0] & 8,
                                .secrets = data[0] & 16,
+                               .leaks = data[0] & 32,
                                .api = data[1],
                                .version = data[2]};
     size_t n = size - HEAD_BYTES;
@@ -32,7 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     memcpy(copy, data + HEAD_BYTES, n);
     int code = decode_run(&o, copy, n, out);
-    if (fclose(out) || (code != 0 && code != 2) || len == 0 || text[len - 1] != '\n')
+    if (fclose(out) || (code != 0 && code != 2 && !(o.leaks && code == 3)))
+        abort();
+    if (len == 0 ? !o.leaks || code != 0 : text[len - 1] != '\n')
         abort();
     char *rest = text;
     for (char *line; !o.text && (line = strsep(&rest, "\n")) && *line;) {
