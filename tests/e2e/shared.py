@@ -127,7 +127,9 @@ def tap(findings):
 def serial_parts(cluster):
     """The topic "serial-parts", 12 partitions led by three brokers, and its records."""
     cluster.create_topic("serial-parts", 12)
-    assert set(cluster.leaders("serial-parts").values()) == set(kafka.NODES)
+    # One broker may know of the leaders a moment before another one does.
+    processes.wait_for(lambda: set(cluster.leaders("serial-parts").values()) == set(kafka.NODES),
+                       20, "serial-parts has three leaders")
     return records.write(cluster, "serial-parts", records.make())
 
 
