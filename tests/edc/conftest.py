@@ -14,6 +14,7 @@ pytest_plugins = ("shared",)
 
 import connector  # noqa: E402
 import keycloak as keycloaks  # noqa: E402
+import plane as planes  # noqa: E402
 import trust  # noqa: E402
 
 # fixture -> (participant, version); each is one control plane
@@ -57,3 +58,26 @@ provider, bob_connector, alice_connector, old_provider = map(_connector, CONNECT
 @pytest.fixture(scope="session")
 def keycloak(lab):
     return lab["keycloak"].wait_ready()
+
+
+@pytest.fixture(scope="module")
+def make_plane(request, make_gate, workspace, authority):
+    """make_plane(connector, name="", ...) -> Plane, registered and AVAILABLE. All planes of a
+    connector have one id unless told otherwise, so that the last one that starts is the one that
+    is used."""
+    def make(connector, name="plane", identity="sluice", start=True, gate=None, **arguments):
+        plane = planes.Plane(workspace / f"{request.path.stem}-{name}-signaling", authority,
+                             connector, identity, **arguments)
+        plane.gate = make_gate(name, start=start, config=plane.config, **(gate or {}))
+        return plane.wait_available() if start else plane
+    return make
+
+
+@pytest.fixture(scope="session")
+def contracts():
+    """contracts(consumer, provider, topic, ...) -> the consumer's agreement over a new asset."""
+    def make(consumer, provider, topic, expires_s=None, **more):
+        asset = planes.unique("asset")
+        provider.offer(asset, planes.address(topic, **more), expires_s=expires_s)
+        return consumer.negotiate(provider, asset)
+    return make

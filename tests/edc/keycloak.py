@@ -116,7 +116,7 @@ class Keycloak:
 
 class Realm:
     def __init__(self, keycloak, name):
-        self.keycloak, self.name = keycloak, name
+        self.keycloak, self.name, self.rotated = keycloak, name, 0
         self.issuer = f"{keycloak.url}/realms/{name}"
         self._path = f"/realms/{name}/protocol/openid-connect"
         self.jwks_url = f"{keycloak.url}{self._path}/certs"
@@ -150,10 +150,41 @@ class Realm:
         return self.keycloak.form(f"{self._path}/token/introspect", {
             "client_id": client, "client_secret": secret, "token": token})
 
-    def rotate(self, priority=1000):
+    def rotate(self, algorithm="RS256"):
         """A new signing key that is used from now on; the old one still verifies."""
+        self.rotated += 1
+        made = {"RS256": ("rsa-generated", {"keySize": ["2048"], "algorithm": ["RS256"]}),
+                "ES256": ("ecdsa-generated", {"ecdsaEllipticCurveKey": ["P-256"]})}
+        provider, config = made[algorithm]
         return self.admin("POST", "/components", {
-            "name": f"rotated-{priority}", "providerId": "ecdsa-generated",
+            "name": f"rotated-{self.rotated}", "providerId": provider,
             "providerType": "org.keycloak.keys.KeyProvider",
-            "config": {"priority": [str(priority)], "enabled": ["true"], "active": ["true"],
-                       "ecdsaEllipticCurveKey": ["P-256"]}})
+            "config": config | {"priority": [str(1000 + self.rotated)], "enabled": ["true"],
+                                "active": ["true"]}})
+
+    def audience_for_all(self, audience):
+        """Every client that is made from now on has this audience in its tokens."""
+        scope = self.admin("POST", "/client-scopes", {
+            "name": f"audience-{audience}", "protocol": "openid-connect",
+            "attributes": {"include.in.token.scope": "false"},
+            "protocolMappers": [{
+                "name": "audience", "protocol": "openid-connect",
+                "protocolMapper": "oidc-audience-mapper",
+                "config": {"included.custom.audience": audience, "access.token.claim": "true",
+                           "introspection.token.claim": "true"}}]})
+        self.admin("PUT", f"/default-default-client-scopes/{scope}")
+
+    def initial_access(self, count=100):
+        """A token that allows so many registrations (RFC 7591)."""
+        return self.admin("POST", "/clients-initial-access", {"count": count,
+                                                              "expiration": 3600})["token"]
+
+    def clients(self):
+        """Client id -> client, but for those that every realm has."""
+        own = {"account", "account-console", "admin-cli", "broker", "realm-management",
+               "security-admin-console"}
+        return {c["clientId"]: c for c in self.admin("GET", "/clients?max=1000")
+                if c["clientId"] not in own}
+
+    def secret(self, client):
+        return self.admin("GET", f"/clients/{client['id']}/client-secret")["value"]
