@@ -626,7 +626,7 @@ struct introspector *introspect_new(struct loop *l, const struct config *c,
     in->parts = *p;
     in->queue_end = &in->queue;
     in->config = config_ref(c);
-    in->http = http_new(l, c->development, NULL);
+    in->http = http_new(l, c->development, c->outgoing.ca);
     in->inbox = mailbox_new(l, in);
     in->tick = loop_timer_new(l, on_tick, in);
     if (in->http && in->inbox && in->tick)
