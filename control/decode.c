@@ -382,11 +382,11 @@ static const char *view_option(struct decode_options *o, int c, char *value)
     else if (c == 'G')
         o->group_prefix = value;
     else if (c == 'A')
-        return advertised(o, value) ? NULL : "--advertise takes HOST:PORT, 64 times at most";
+        return advertised(o, value) ? NULL : "--advertise takes HOST:PORT, 256 times at most";
     else if (c == 'N')
         return number(value, INT32_MAX, &o->view.node) ? NULL : "--node takes a number";
     else if (o->ntopics == DECODE_NAMES_MAX)
-        return "--topic may stand 64 times at most";
+        return "--topic may stand 256 times at most";
     else
         o->topics[o->ntopics++] = value;
     return NULL;

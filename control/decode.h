@@ -14,7 +14,7 @@
 #include "codec/leaks.h"
 
 #define DECODE_INPUT_MAX (1UL << 30)
-#define DECODE_NAMES_MAX 64 /* of each option that may stand more than once */
+#define DECODE_NAMES_MAX 256 /* of each option that may stand more than once */
 
 enum decode_form { DECODE_GUESS, DECODE_HEX, DECODE_RAW, DECODE_PCAP };
 

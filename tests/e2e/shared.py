@@ -112,8 +112,10 @@ def cluster(workspace, authority, idp):
 
 
 @pytest.fixture(scope="session")
-def findings(cluster):
-    return taps.Findings(*cluster.secrets())
+def findings(cluster, workspace):
+    directory = workspace / "answers"
+    directory.mkdir()
+    return taps.Findings(*cluster.secrets(), directory)
 
 
 @pytest.fixture(scope="session")

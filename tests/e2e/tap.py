@@ -4,7 +4,8 @@ certificate, speaks TLS to the gate, and looks at every clear byte that a client
 Text that must not leak (hosts, racks, the cluster's id, a broker's free text) is searched in every
 byte, whole frames and fragments alike. Numbers that must not leak (ports, node ids) are searched as
 int32 in every answer but Fetch, whose records may hold any bytes; a Fetch answer is decoded and
-looked at field by field instead, as is each different answer of every other kind."""
+looked at field by field instead, as is each different answer of every other kind. All answers are
+kept in files besides, for `sluice decode --leaks`, which judges them by the roles of its schema."""
 
 import asyncio
 import collections
@@ -26,7 +27,7 @@ NODE_LISTS = {"ReplicaNodes", "IsrNodes", "OfflineReplicas", "EligibleLeaderRepl
 class Findings:
     """What passed, and what should not have. Lives as long as the test run."""
 
-    def __init__(self, texts, numbers):
+    def __init__(self, texts, numbers, directory):
         self.text_pattern = re.compile(
             b"|".join([re.escape(t.encode()) for t in texts] + list(FREE_TEXT)))
         self.number_pattern = re.compile(
@@ -36,6 +37,9 @@ class Findings:
         self.answers = collections.Counter()
         self.connections = collections.Counter()
         self.undecodable = []
+        self.kept = {}  # (api, version) -> file of frames
+        self.advertised = set()
+        self._directory = directory
         self._seen = set()
 
     def _leak(self, where, what):
@@ -52,6 +56,7 @@ class Findings:
         self.answers[name] += 1
         where = f"{name} v{version}"
         self.fragment(data, where)
+        self._keep(name, version, data, advertised)
         if name == "Fetch":
             self._shape(name, version, data, advertised)
             return
@@ -63,6 +68,13 @@ class Findings:
             self._leak(where, f"{struct.unpack('>i', hit.group())[0]} at {hit.start()} of "
                               f"{body.hex()}")
         self._shape(name, version, data, advertised)
+
+    def _keep(self, name, version, data, advertised):
+        self.advertised.add(advertised)
+        if (name, version) not in self.kept:
+            file = self._directory / f"{name}-{version}.frames"
+            self.kept[name, version] = file, file.open("wb")
+        self.kept[name, version][1].write(struct.pack(">i", len(data)) + data)
 
     def _shape(self, name, version, data, advertised):
         try:
