@@ -74,11 +74,12 @@ enum revoke_kind {
 
 struct revocation {
     enum revoke_kind kind;
-    char *issuer;  /* "" where the kind has none */
-    char *value;   /* id, subject, client, jti ...; "" for REVOKE_ISSUER */
-    char *client;  /* REVOKE_TOKEN: beside the subject in value; otherwise "" */
-    int64_t at;    /* epoch s when it was made, or the not-before */
-    int64_t until; /* epoch s after which nothing that it hits can be valid; 0: keep */
+    char *issuer; /* "" where the kind has none */
+    char *value;  /* id, subject, client, jti ...; "" for REVOKE_ISSUER */
+    char *client; /* REVOKE_TOKEN: beside the subject in value; otherwise "" */
+    int64_t at;   /* epoch s when it was made, or the not-before */
+    int64_t
+        until; /* epoch s after which nothing that it hits can be valid; 0: by its kind and at */
     char *reason;
 };
 
@@ -100,12 +101,12 @@ void revocation_free(struct revocation *r);
 const char *revoke_kind_name(enum revoke_kind k);
 
 /* What the store tells each worker: items that are applied in order, in one turn. */
-enum change_kind { CHANGE_GRANT, CHANGE_UNGRANT, CHANGE_REVOKE };
+enum change_kind { CHANGE_GRANT, CHANGE_UNGRANT, CHANGE_REVOKE, CHANGE_FORGET };
 struct change_item {
     enum change_kind kind;
     struct grant *grant;                 /* CHANGE_GRANT: a new or replaced grant */
     const char *id;                      /* CHANGE_UNGRANT */
-    const struct revocation *revocation; /* CHANGE_REVOKE */
+    const struct revocation *revocation; /* CHANGE_REVOKE, CHANGE_FORGET */
 };
 struct change {
     uint64_t number; /* ascending */
@@ -125,10 +126,15 @@ int grant_table_revoke(struct grant_table *t, const struct revocation *r) SL_MUS
 /* All items, also after one failed; the first error. A revocation that cannot be remembered shuts
  * the table: from then on every login is refused and no session is allowed. */
 int grant_table_apply(struct grant_table *t, const struct change *c) SL_MUST;
-/* Drops grants of the API that have expired and revocations that can no longer matter. Expired
- * grants of the configuration stay until it drops them: they count when a principal is ambiguous.
- */
-void grant_table_sweep(struct grant_table *t, int64_t now_s);
+/* A revocation of that kind, issuer, value and client bars nothing any more. */
+void grant_table_forget(struct grant_table *t, const struct revocation *r);
+/* Some of what it holds, from place *at on, so that a large table can be gone through in pieces: at
+ * most `buckets` places, with about one grant and one revocation each. True when it came to the
+ * end, and *at is 0 again. What is put meanwhile may be left out. The table must not change
+ * meanwhile. */
+bool grant_table_part(const struct grant_table *t, size_t *at, size_t buckets,
+                      void (*grant)(void *arg, struct grant *g),
+                      void (*revocation)(void *arg, const struct revocation *r), void *arg);
 size_t grant_table_grants(const struct grant_table *t);
 size_t grant_table_revocations(const struct grant_table *t);
 /* The grant of this id, also when it is barred; NULL. Valid until the next change. */

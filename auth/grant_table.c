@@ -309,6 +309,14 @@ int grant_table_revoke(struct grant_table *t, const struct revocation *r)
     return OK;
 }
 
+void grant_table_forget(struct grant_table *t, const struct revocation *r)
+{
+    struct bar *b = bar_find(t, r->kind, r->issuer, r->value, r->client);
+
+    if (b)
+        bar_drop(t, b);
+}
+
 static int item_apply(struct grant_table *t, const struct change_item *item)
 {
     int rc;
@@ -327,6 +335,9 @@ static int item_apply(struct grant_table *t, const struct change_item *item)
         if (rc != OK)
             t->shut = true;
         return rc;
+    case CHANGE_FORGET:
+        grant_table_forget(t, item->revocation);
+        return OK;
     }
     return ERR_UNKNOWN;
 }
@@ -343,32 +354,6 @@ int grant_table_apply(struct grant_table *t, const struct change *c)
             first = rc;
     }
     return first;
-}
-
-void grant_table_sweep(struct grant_table *t, int64_t now_s)
-{
-    struct node *n, *next;
-    size_t i;
-
-    for (i = 0; i < t->by_id.size; i++) {
-        for (n = t->by_id.buckets[i]; n; n = next) {
-            struct entry *e = (struct entry *)(void *)n;
-
-            next = n->next;
-            if (e->grant->source == GRANT_FROM_API && e->grant->expires > 0 &&
-                e->grant->expires <= now_s)
-                entry_drop(t, e);
-        }
-    }
-    for (i = 0; i < t->bars.size; i++) {
-        for (n = t->bars.buckets[i]; n; n = next) {
-            struct bar *b = (struct bar *)(void *)n;
-
-            next = n->next;
-            if (b->r->until > 0 && b->r->until < now_s)
-                bar_drop(t, b);
-        }
-    }
 }
 
 size_t grant_table_grants(const struct grant_table *t)
@@ -418,6 +403,25 @@ void grant_table_each_revocation(const struct grant_table *t,
         for (n = t->bars.buckets[i]; n; n = n->next)
             fn(arg, ((struct bar *)(void *)n)->r);
     }
+}
+
+bool grant_table_part(const struct grant_table *t, size_t *at, size_t buckets,
+                      void (*grant)(void *arg, struct grant *g),
+                      void (*revocation)(void *arg, const struct revocation *r), void *arg)
+{
+    size_t end = t->by_id.size > t->bars.size ? t->by_id.size : t->bars.size;
+    struct node *n;
+
+    for (; buckets > 0 && *at < end; buckets--, ++*at) {
+        for (n = *at < t->by_id.size ? t->by_id.buckets[*at] : NULL; n; n = n->next)
+            grant(arg, ((struct entry *)(void *)n)->grant);
+        for (n = *at < t->bars.size ? t->bars.buckets[*at] : NULL; n; n = n->next)
+            revocation(arg, ((struct bar *)(void *)n)->r);
+    }
+    if (*at < end)
+        return false;
+    *at = 0;
+    return true;
 }
 
 /* --- who gets what */

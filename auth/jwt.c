@@ -37,6 +37,8 @@ const char *jwt_verdict_name(enum jwt_verdict v)
         return "wrong audience";
     case JWT_EXPIRED:
         return "token expired";
+    case JWT_TOO_LONG:
+        return "lives too long, or says not since when";
     case JWT_NOT_YET:
         return "token not yet valid";
     case JWT_CLAIMS:

@@ -24,6 +24,7 @@ enum jwt_verdict {
     JWT_AUDIENCE,
     JWT_EXPIRED,
     JWT_NOT_YET,
+    JWT_TOO_LONG,  /* it is to live longer than issuers[].max_token_s, or does not say since when */
     JWT_CLAIMS,    /* exp absent or not an integer, a claim too long or of a wrong type ... */
     JWT_BINDING,   /* cnf.x5t#S256 and no such client certificate (RFC 8705) */
     JWT_VETO,      /* libjwt disagrees: logged as an error, it should not happen */

@@ -233,5 +233,8 @@ enum jwt_verdict jwt_times_check(const json_t *claims, const struct issuer_confi
         return JWT_EXPIRED;
     if (nbf > now_s + skew || iat > now_s + skew)
         return JWT_NOT_YET;
+    /* By what a revocation hits, tokens issued up to now, it can be told when it may go. */
+    if (c->max_token_s > 0 && (iat <= 0 || exp - iat > (int64_t)c->max_token_s))
+        return JWT_TOO_LONG;
     return JWT_OK;
 }

@@ -13,7 +13,7 @@
 enum jwt_verdict jwt_claims_read(const json_t *claims, const struct issuer_config *c,
                                  struct identity *out) SL_MUST;
 /* exp, nbf and iat, which jwt_claims_read has found to be whole numbers, with the issuer's skew.
- * JWT_EXPIRED, JWT_NOT_YET. */
+ * JWT_EXPIRED, JWT_NOT_YET, JWT_TOO_LONG. */
 enum jwt_verdict jwt_times_check(const json_t *claims, const struct issuer_config *c,
                                  int64_t now_s) SL_MUST;
 

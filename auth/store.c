@@ -17,13 +17,17 @@
 #include "auth/store_disk.h"
 #include "auth/store_notes.h"
 #include "auth/store_plan.h"
+#include "auth/store_sweep.h"
 #include "auth/text.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
 
 #define SWEEP_INTERVAL_US (UINT64_C(600) * 1000000)
-#define BARS_FIRST        8
+/* Between two parts of one round; and between two rounds that a lack of room asks for. */
+#define SWEEP_STEP_US (UINT64_C(20) * 1000)
+#define SWEEP_ROOM_US (UINT64_C(10) * 1000000)
+#define BARS_FIRST    8
 
 enum update_state { UPDATE_APPLYING, UPDATE_BARRING, UPDATE_READY };
 
@@ -79,7 +83,9 @@ struct store {
     unsigned nupdates;
     struct loop_task pump;
     struct loop_timer *sweep;
-    bool sweep_due;
+    size_t sweep_at;        /* where the round stands */
+    uint64_t sweep_room_us; /* when room was last needed */
+    const struct config *config;
     struct mailbox *inbox; /* acknowledgements, results */
 
     struct store_disk *disk; /* NULL: in memory */
@@ -265,6 +271,11 @@ static void update_bar(struct update *u)
 
 /* --- the disk */
 
+static bool may_begin(const struct store *s)
+{
+    return !s->closing && s->nupdates < STORE_CHANGES_MAX;
+}
+
 static void finish(struct store *s, struct update *u, int written);
 
 static void batch_free(struct batch *b)
@@ -354,7 +365,6 @@ static struct update *take_ready(struct store *s, unsigned *count)
 
 static void commit(struct store *s)
 {
-    bool sweep = s->sweep_due && s->disk;
     struct batch *b;
     struct update *u;
     unsigned count;
@@ -362,7 +372,7 @@ static void commit(struct store *s)
     if (s->busy)
         return;
     u = take_ready(s, &count);
-    if (!u && !sweep)
+    if (!u)
         return;
     b = batch_new(s, count);
     if (!b) {
@@ -377,9 +387,6 @@ static void commit(struct store *s)
     b->updates = u;
     for (; u; u = u->next)
         batch_add(b, u);
-    if (sweep)
-        b->job.write.sweep_s = loop_wall_s(s->loop);
-    s->sweep_due = false;
     b->job.done = on_written;
     s->busy = s->disk && disk_job_writes(&b->job) && store_disk_write(s->disk, &b->job) == OK;
     if (!s->busy)
@@ -429,14 +436,30 @@ static void finish(struct store *s, struct update *u, int written)
     update_free(u);
 }
 
+/* A change like any other, for every worker and the disk. True when the round has come to its end.
+ */
+static bool sweep_part(struct store *s, size_t *at, size_t buckets, int64_t grant_margin_s)
+{
+    const struct sweep sweep = {s->config, loop_wall_s(s->loop), grant_margin_s};
+    struct update *u = may_begin(s) ? update_new(s, true, NULL, NULL) : NULL;
+    bool ended = false;
+
+    if (!u)
+        return true; /* the next round comes */
+    if (sweep_plan(&u->first, s->table, &sweep, at, buckets, &ended) == OK &&
+        u->first.change.count > 0)
+        update_start(u);
+    else
+        update_free(u);
+    return ended;
+}
+
 static void on_sweep(void *arg)
 {
     struct store *s = arg;
+    bool ended = sweep_part(s, &s->sweep_at, SWEEP_BUCKETS, SWEEP_MARGIN_S);
 
-    grant_table_sweep(s->table, loop_wall_s(s->loop));
-    s->sweep_due = true;
-    loop_post(s->loop, &s->pump);
-    if (loop_timer_set(s->sweep, SWEEP_INTERVAL_US) != OK)
+    if (loop_timer_set(s->sweep, ended ? SWEEP_INTERVAL_US : SWEEP_STEP_US) != OK)
         log_error("store", "no timer: nothing will be swept");
 }
 
@@ -446,6 +469,8 @@ static void take_limits(struct store *s, const struct config *c)
 {
     s->grants_max = c->limits.grants;
     s->revocations_max = c->limits.revocations;
+    config_unref(s->config);
+    s->config = config_ref(c);
     grant_table_config(s->table, c);
 }
 
@@ -504,6 +529,7 @@ void store_close(struct store *s)
     store_disk_free(s->disk);
     grant_table_free(s->table);
     notes_free(s->notes);
+    config_unref(s->config);
     sl_free(s);
 }
 
@@ -552,11 +578,6 @@ int store_start(struct store *s, const struct store_peers *peers, void (*ready)(
 
 /* --- changes */
 
-static bool may_begin(const struct store *s)
-{
-    return !s->closing && s->nupdates < STORE_CHANGES_MAX;
-}
-
 /* Revocations that the table would hold with these. */
 static size_t revocations_with(const struct store *s, const struct plan *p)
 {
@@ -568,14 +589,24 @@ static size_t revocations_with(const struct store *s, const struct plan *p)
     return n;
 }
 
+/* At once, all that can go. Not again and again: it looks at everything. */
+static void make_room(struct store *s)
+{
+    uint64_t now_us = loop_clock_us(s->loop);
+    size_t at = 0;
+
+    if (s->sweep_room_us != 0 && now_us - s->sweep_room_us < SWEEP_ROOM_US)
+        return;
+    s->sweep_room_us = now_us;
+    (void)sweep_part(s, &at, SIZE_MAX, 0);
+}
+
 /* Beyond the bound revocations are still put in force, since closing comes first, but not kept, and
  * the caller hears of it; ERR_LIMIT beyond what is held in spare. */
 static int revocations_fit(struct store *s, struct update *u)
 {
-    if (revocations_with(s, &u->first) > s->revocations_max) {
-        grant_table_sweep(s->table, loop_wall_s(s->loop));
-        s->sweep_due = true;
-    }
+    if (revocations_with(s, &u->first) > s->revocations_max)
+        make_room(s);
     if (revocations_with(s, &u->first) > s->revocations_max + GRANT_REVOCATIONS_SPARE)
         return ERR_LIMIT;
     if (revocations_with(s, &u->first) > s->revocations_max) {
@@ -593,8 +624,7 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
     if (!may_begin(s))
         return ERR_BUSY;
     if (!grant_table_find(s->table, g->id) && grant_table_grants(s->table) >= s->grants_max) {
-        grant_table_sweep(s->table, loop_wall_s(s->loop));
-        s->sweep_due = true;
+        make_room(s);
         if (grant_table_grants(s->table) >= s->grants_max)
             return ERR_LIMIT;
     }
@@ -615,16 +645,18 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
 
 int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *arg)
 {
+    const struct grant *g;
     struct update *u;
 
     if (!may_begin(s))
         return ERR_BUSY;
-    if (!grant_table_find(s->table, id))
+    g = grant_table_find(s->table, id);
+    if (!g)
         return ERR_UNKNOWN;
     u = update_new(s, true, done, arg);
     if (!u)
         return ERR_NOMEM;
-    if (plan_ungrant(&u->first, id) != OK) {
+    if (plan_lapse(&u->first, g, loop_wall_s(s->loop)) != OK) {
         update_free(u);
         return ERR_NOMEM;
     }

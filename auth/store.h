@@ -81,8 +81,9 @@ typedef void store_done_fn(void *arg, int result, unsigned closed);
  * were narrowed close. Resumes a revoked transfer for tokens issued after the revocation. A commit
  * that fails takes the grant back. Takes a reference of its own. */
 int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg) SL_MUST;
-/* Ends a grant without barring tokens; its sessions close. One of the configuration comes back with
- * the next reload: revoke it instead. ERR_UNKNOWN without such a grant. */
+/* Ends a grant without barring tokens, but those that it binds; its sessions close. One of the
+ * configuration comes back with the next reload: revoke it instead. ERR_UNKNOWN without such a
+ * grant. */
 int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *arg) SL_MUST;
 int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done,
                  void *arg) SL_MUST;

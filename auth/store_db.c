@@ -44,8 +44,7 @@ enum statement {
     SQL_NUMBER,
     SQL_NOTE,
     SQL_FORGET,
-    SQL_SWEEP_GRANTS,
-    SQL_SWEEP_REVOCATIONS,
+    SQL_FORGET_REVOCATION,
     SQL_COUNT,
 };
 static const char *const statements[SQL_COUNT] = {
@@ -64,8 +63,8 @@ static const char *const statements[SQL_COUNT] = {
     [SQL_NUMBER] = "UPDATE state SET number = max(number, ?1)",
     [SQL_NOTE] = "INSERT OR REPLACE INTO notes (kind, id, text) VALUES (?1,?2,?3)",
     [SQL_FORGET] = "DELETE FROM notes WHERE kind = ?1 AND id = ?2",
-    [SQL_SWEEP_GRANTS] = "DELETE FROM grants WHERE expires > 0 AND expires <= ?1",
-    [SQL_SWEEP_REVOCATIONS] = "DELETE FROM revocations WHERE until > 0 AND until < ?1",
+    [SQL_FORGET_REVOCATION] = "DELETE FROM revocations WHERE kind = ?1 AND issuer = ?2"
+                              " AND value = ?3 AND client = ?4",
 };
 
 struct store_db {
@@ -525,6 +524,17 @@ static int revocation_write(struct store_db *db, uint64_t number, const struct r
     return rc;
 }
 
+static int revocation_forget(struct store_db *db, const struct revocation *r)
+{
+    sqlite3_stmt *s = db->stmt[SQL_FORGET_REVOCATION];
+
+    bind_text(s, 1, revoke_kind_name(r->kind));
+    bind_text(s, 2, r->issuer);
+    bind_text(s, 3, r->value);
+    bind_text(s, 4, r->client);
+    return run(db, SQL_FORGET_REVOCATION);
+}
+
 static int item_write(struct store_db *db, uint64_t number, const struct change_item *item)
 {
     switch (item->kind) {
@@ -534,6 +544,8 @@ static int item_write(struct store_db *db, uint64_t number, const struct change_
         return ungrant_write(db, item->id);
     case CHANGE_REVOKE:
         return revocation_write(db, number, item->revocation);
+    case CHANGE_FORGET:
+        return revocation_forget(db, item->revocation);
     }
     return ERR_UNKNOWN;
 }
@@ -563,20 +575,6 @@ static int note_write(struct store_db *db, const struct note *n)
     return run(db, which);
 }
 
-static int sweep(struct store_db *db, int64_t now_s)
-{
-    int rc;
-
-    if (now_s == 0)
-        return OK;
-    (void)sqlite3_bind_int64(db->stmt[SQL_SWEEP_GRANTS], 1, now_s);
-    rc = run(db, SQL_SWEEP_GRANTS);
-    if (rc != OK)
-        return rc;
-    (void)sqlite3_bind_int64(db->stmt[SQL_SWEEP_REVOCATIONS], 1, now_s);
-    return run(db, SQL_SWEEP_REVOCATIONS);
-}
-
 int store_db_write(struct store_db *db, const struct db_write *w)
 {
     size_t i;
@@ -587,8 +585,6 @@ int store_db_write(struct store_db *db, const struct db_write *w)
         rc = change_write(db, w->changes[i]);
     for (i = 0; rc == OK && i < w->nnotes; i++)
         rc = note_write(db, w->notes[i]);
-    if (rc == OK)
-        rc = sweep(db, w->sweep_s);
     if (rc == OK)
         rc = run(db, SQL_COMMIT);
     /* A full disk may have rolled back already. */

@@ -24,7 +24,6 @@ struct db_write {
     size_t count;
     const struct note *const *notes; /* in order: the last one of an id stays */
     size_t nnotes;
-    int64_t sweep_s; /* not 0: forget what ended before */
 };
 int store_db_write(struct store_db *db, const struct db_write *w) SL_MUST;
 

@@ -17,7 +17,7 @@ struct store_disk {
 
 bool disk_job_writes(const struct disk_job *job)
 {
-    return job->write.count > 0 || job->write.nnotes > 0 || job->write.sweep_s != 0;
+    return job->write.count > 0 || job->write.nnotes > 0;
 }
 
 static void on_result(void *receiver, struct mail *m)

@@ -24,9 +24,9 @@ static struct change_item *item_add(struct plan *p, enum change_kind kind)
     return at;
 }
 
-int plan_revocation(struct plan *p, struct revocation *r)
+static int add_revocation(struct plan *p, enum change_kind kind, struct revocation *r)
 {
-    struct change_item *i = r ? item_add(p, CHANGE_REVOKE) : NULL;
+    struct change_item *i = r ? item_add(p, kind) : NULL;
 
     if (!i) {
         revocation_free(r);
@@ -34,6 +34,16 @@ int plan_revocation(struct plan *p, struct revocation *r)
     }
     i->revocation = r;
     return OK;
+}
+
+int plan_revocation(struct plan *p, struct revocation *r)
+{
+    return add_revocation(p, CHANGE_REVOKE, r);
+}
+
+int plan_forget(struct plan *p, const struct revocation *r)
+{
+    return add_revocation(p, CHANGE_FORGET, revocation_clone(r));
 }
 
 int plan_grant(struct plan *p, struct grant *g)
@@ -104,6 +114,13 @@ int plan_put(struct plan *p, const struct grant_table *t, struct grant *g, int64
     int rc = was ? bar_tokens(p, was, g, now_s, "its transfer has other tokens now") : OK;
 
     return rc == OK ? plan_grant(p, g) : rc;
+}
+
+int plan_lapse(struct plan *p, const struct grant *g, int64_t now_s)
+{
+    int rc = bar_tokens(p, g, NULL, now_s, "its grant has ended");
+
+    return rc == OK ? plan_ungrant(p, g->id) : rc;
 }
 
 bool plan_revokes(const struct plan *p)

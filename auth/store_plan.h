@@ -19,6 +19,9 @@ int plan_grant(struct plan *p, struct grant *g) SL_MUST;
 /* The grant in the place of the one with its id; tokens that only that one bound are barred. */
 int plan_put(struct plan *p, const struct grant_table *t, struct grant *g, int64_t now_s) SL_MUST;
 int plan_ungrant(struct plan *p, const char *id) SL_MUST;
+/* The end of a grant; the tokens that it binds are barred. */
+int plan_lapse(struct plan *p, const struct grant *g, int64_t now_s) SL_MUST;
+int plan_forget(struct plan *p, const struct revocation *r) SL_MUST;
 /* The revocation, for an agreement, an asset or a participant also the transfers that end with it,
  * so that each is remembered, whatever becomes of its grant; and the tokens that these bind. */
 int plan_revoke(struct plan *p, const struct grant_table *t, const struct revocation *r) SL_MUST;

@@ -48,6 +48,7 @@ struct issuer_config {
     unsigned algorithms;         /* enum jwt_alg bits */
     unsigned skew_s;             /* <= 30 */
     unsigned refresh_s;          /* how often the keys are fetched anew */
+    unsigned max_token_s; /* a token that is to live longer is refused; 0: any */
     unsigned max_age_s;   /* after so long without a fetch that worked, the set fails closed */
     bool shared_subjects; /* true: a subject's grants are not added up */
     bool second_opinion;  /* libjwt may veto */

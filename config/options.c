@@ -290,6 +290,17 @@ const struct option options[] = {
      .unit = "s",
      .initial = "5",
      .help = "How far the issuer's clock may be off this one."},
+    {.path = "issuers[].max_token_s",
+     .type = OPTION_NUMBER,
+     .reload = true,
+     I(max_token_s),
+     .min = 0,
+     .max = 31536000,
+     .unit = "s",
+     .initial = "86400",
+     .help = "A token that is to live longer, from `iat` to `exp`, is refused, and one without "
+             "`iat`. So long a revocation is kept at least. 0: any token, and revocations are kept "
+             "for good."},
     {.path = "issuers[].refresh_s",
      .type = OPTION_NUMBER,
      .reload = true,

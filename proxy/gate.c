@@ -9,7 +9,7 @@
 #include "proxy/session.h"
 #include "proxy/worker.h"
 
-/* Grants and revocations are swept, and the wall clock looked at, this often. */
+/* The wall clock is looked at this often. */
 #define SWEEP_TICKS (10000 / GATE_TICK_MS)
 
 /* Against a wall clock that jumps: timers run on the monotonic clock, so what a token's expiry
@@ -28,7 +28,6 @@ static void sweep(struct gate *g)
         else if (loop_timer_set(s->expiry, (uint64_t)(s->expires_s - now) * 1000000) != OK)
             session_close(s, "out of memory", false);
     }
-    grant_table_sweep(g->grants, now);
 }
 
 static void on_clock_jump(void *arg)

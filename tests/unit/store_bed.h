@@ -179,7 +179,7 @@ static int64_t now_s(void)
     return (int64_t)time(NULL);
 }
 
-static enum login_verdict login(unsigned worker, const struct identity *id)
+static inline enum login_verdict login(unsigned worker, const struct identity *id)
 {
     struct try t = {id, now_s(), LOGIN_OK};
 
@@ -198,7 +198,7 @@ static void do_count(struct worker *w, void *arg)
         *(unsigned *)arg += w->sessions[i].open;
 }
 
-static unsigned open_sessions(unsigned worker)
+static inline unsigned open_sessions(unsigned worker)
 {
     unsigned n = 0;
 
@@ -360,7 +360,7 @@ static int teardown(void **state)
                         .expires = now_s() + 300,                                                  \
                         __VA_ARGS__})
 
-static int put_begin(const struct grant_config *c)
+static inline int put_begin(const struct grant_config *c)
 {
     struct grant *g;
     const char *why;
@@ -372,14 +372,14 @@ static int put_begin(const struct grant_config *c)
     return rc;
 }
 
-static int put(const struct grant_config *c)
+static inline int put(const struct grant_config *c)
 {
     int rc = put_begin(c);
 
     return rc != OK ? rc : wait_done();
 }
 
-static int revoke_begin(enum revoke_kind kind, const char *issuer, const char *value)
+static inline int revoke_begin(enum revoke_kind kind, const char *issuer, const char *value)
 {
     struct revocation *r = revocation_new(kind, issuer, value, "", now_s(), 0, "test");
     int rc = store_revoke(bed.store, r, done, &bed);
@@ -388,14 +388,14 @@ static int revoke_begin(enum revoke_kind kind, const char *issuer, const char *v
     return rc;
 }
 
-static int revoke_now(enum revoke_kind kind, const char *issuer, const char *value)
+static inline int revoke_now(enum revoke_kind kind, const char *issuer, const char *value)
 {
     int rc = revoke_begin(kind, issuer, value);
 
     return rc != OK ? rc : wait_done();
 }
 
-static int load_config(const struct config *c)
+static inline int load_config(const struct config *c)
 {
     int rc = store_config_grants(bed.store, c, done, &bed);
 

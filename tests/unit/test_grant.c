@@ -300,7 +300,6 @@ static void shared_subjects(void **state)
     revoke(REVOKE_TRANSFER, "", "c2");
     expect(TOKEN(.issued = NOW + 5), LOGIN_AMBIGUOUS);
     put(GRANT(.id = "c2", .expires = NOW - 1), GRANT_FROM_CONFIG);
-    grant_table_sweep(table, NOW);
     expect(TOKEN(), LOGIN_AMBIGUOUS);
     grant_table_remove(table, "c2");
     expect(TOKEN(), LOGIN_OK);
@@ -507,39 +506,18 @@ static void wider_is_kept(void **state)
     assert_int_equal(grant_table_revoke(table, b), OK);
     assert_int_equal(grant_table_revocations(table), 1);
     assert_true(grant_table_knows(table, b));
-    grant_table_sweep(table, NOW + 50);
-    assert_int_equal(grant_table_revocations(table), 1);
     assert_false(grant_table_knows(table, c));
     assert_int_equal(grant_table_revoke(table, c), OK);
     assert_true(grant_table_knows(table, c));
-    grant_table_sweep(table, INT64_MAX);
-    assert_int_equal(grant_table_revocations(table), 1);
     assert_int_equal(grant_table_revoke(table, a), OK); /* doesn't give it an end again */
-    grant_table_sweep(table, INT64_MAX);
+    assert_true(grant_table_knows(table, c));
     assert_int_equal(grant_table_revocations(table), 1);
+    grant_table_forget(table, b); /* by what it names, whatever its times */
+    assert_int_equal(grant_table_revocations(table), 0);
+    grant_table_forget(table, b);
     revocation_free(a);
     revocation_free(b);
     revocation_free(c);
-}
-
-static void swept(void **state)
-{
-    struct revocation *r = revocation_new(REVOKE_JTI, ISS, "j1", "", NOW, NOW + 100, "");
-
-    (void)state;
-    put(GRANT(.id = "api", .expires = NOW + 10), GRANT_FROM_API);
-    put(GRANT(.id = "config", .expires = NOW + 10), GRANT_FROM_CONFIG);
-    assert_int_equal(grant_table_revoke(table, r), OK);
-    revocation_free(r);
-    grant_table_sweep(table, NOW + 9);
-    assert_int_equal(grant_table_grants(table), 2);
-    grant_table_sweep(table, NOW + 10);
-    assert_int_equal(grant_table_grants(table), 1);
-    assert_non_null(grant_table_find(table, "config"));
-    grant_table_sweep(table, NOW + 100);
-    assert_int_equal(grant_table_revocations(table), 1);
-    grant_table_sweep(table, NOW + 101);
-    assert_int_equal(grant_table_revocations(table), 0);
 }
 
 /* --- changes under a running session */
@@ -811,7 +789,6 @@ int main(void)
         T(attributes_revoked),
         T(malformed_revocations),
         T(wider_is_kept),
-        T(swept),
         T(replaced),
         T(many),
         T(out_of_memory),

@@ -31,7 +31,7 @@ static struct jwks *set_of(char *a, char *b, char *c, char *d)
 
 static int setup(void **state)
 {
-    struct jwks *sets[3] = {0};
+    struct jwks *sets[4] = {0};
     struct config *c;
 
     (void)state;
@@ -46,23 +46,28 @@ static int setup(void **state)
                      "    audience: [sluice, gate]\n"
                      "    algorithms: [RS256, PS256, ES256, ES384, EdDSA]\n"
                      "    skew_s: 10\n"
+                     "    max_token_s: 0\n"
                      "    second_opinion: true\n"
                      "  - issuer: https://two.example.com\n"
                      "    audience: sluice\n"
                      "    shared_subjects: false\n"
+                     "    max_token_s: 0\n"
                      "    claims: {transfer: tp, participant: bpn, agreement: ctx.agreement,\n"
                      "             asset: 'https://w3id.org/edc/v0.0.1/ns/asset', topics: topics,\n"
                      "             group_prefix: gp, operations: ops, client: cid}\n"
-                     "  - {issuer: https://three.example.com, audience: sluice}\n");
+                     "  - {issuer: https://three.example.com, audience: sluice}\n"
+                     "  - {issuer: https://four.example.com, audience: sluice}\n");
     if (!c)
         return -1;
     sets[0] = set_of(token_jwk(rsa, "rsa", ""), token_jwk(ec256, "es", ""),
                      token_jwk(ec384, "es3", ""), token_jwk(ed, "ed", ""));
     sets[1] = set_of(token_jwk(rsa, "rsa", ",\"alg\":\"RS256\""), token_jwk(other256, "es", ""),
                      strdup("{}"), strdup("{}"));
+    sets[3] = set_of(token_jwk(ec256, "es", ""), strdup("{}"), strdup("{}"), strdup("{}"));
     ring = keyring_new(c, sets);
     jwks_unref(sets[0]);
     jwks_unref(sets[1]);
+    jwks_unref(sets[3]);
     config_unref(c);
     return ring ? 0 : -1;
 }
@@ -411,6 +416,23 @@ static void times(void **state)
     expect_claims(WITH(I, A, "1800000300,\"iat\":1.5"), JWT_CLAIMS);
 }
 
+/* The fourth issuer has the default: a day. */
+static void lives(void **state)
+{
+#define FOUR(times) "{\"iss\":\"https://four.example.com\",\"aud\":\"sluice\"," times "}"
+    (void)state;
+    expect_claims(FOUR("\"iat\":1799999990,\"exp\":1800000300"), JWT_OK);
+    expect_claims(FOUR("\"iat\":1799999990,\"exp\":1800086390"), JWT_OK);
+    expect_claims(FOUR("\"iat\":1799999990,\"exp\":1800086391"), JWT_TOO_LONG);
+    expect_claims(FOUR("\"iat\":1,\"exp\":1800000300"), JWT_TOO_LONG);
+    expect_claims(FOUR("\"iat\":0,\"exp\":1800000300"), JWT_TOO_LONG);
+    expect_claims(FOUR("\"exp\":1800000300"), JWT_TOO_LONG);
+    expect_claims(FOUR("\"nbf\":1799999990,\"exp\":1800000300"), JWT_TOO_LONG);
+    expect_claims(FOUR("\"iat\":1799999000,\"exp\":1799999990"), JWT_EXPIRED);
+    assert_false(jwt_verdict_retriable(JWT_TOO_LONG));
+#undef FOUR
+}
+
 static void texts(void **state)
 {
     char claims[2048], long_text[300];
@@ -556,6 +578,7 @@ int main(void)
         cmocka_unit_test(types),
         cmocka_unit_test(issuers_and_audiences),
         cmocka_unit_test(times),
+        cmocka_unit_test(lives),
         cmocka_unit_test(texts),
         cmocka_unit_test(mapped_claims),
         cmocka_unit_test(bindings),

@@ -464,58 +464,6 @@ static void files_that_cannot_be_used(void **state)
     fclose(f);
 }
 
-static void ignore_grant(void *arg, struct grant *g)
-{
-    (void)g;
-    ++*(unsigned *)arg;
-}
-
-static void swept(void **state)
-{
-    struct revocation *r = revocation_new(REVOKE_JTI, ISS, "j1", "", 1, 100, "");
-    struct revocation *keep = revocation_new(REVOKE_JTI, ISS, "j2", "", 1, 0, "");
-    struct change_item items[] = {{.kind = CHANGE_REVOKE, .revocation = r},
-                                  {.kind = CHANGE_REVOKE, .revocation = keep},
-                                  {.kind = CHANGE_GRANT}};
-    struct change change = {7, items, 3};
-    const struct change *changes[] = {&change};
-    struct db_write w = {.changes = changes, .count = 1};
-    struct notes *notes = notes_new();
-    struct grant_table *t = grant_table_new(config);
-    struct store_db *db;
-    char err[256];
-    const char *why;
-    uint64_t number;
-    unsigned grants = 0;
-
-    (void)state;
-    assert_int_equal(
-        grant_new(GRANT(.id = "t1", .expires = 100), GRANT_FROM_API, &items[2].grant, &why), OK);
-    db = store_db_open(path, err, sizeof(err));
-    assert_non_null(db);
-    assert_int_equal(store_db_write(db, &w), OK);
-    w.count = 0;
-    w.sweep_s = 99;
-    assert_int_equal(store_db_write(db, &w), OK);
-    assert_int_equal(store_db_load(db, t, notes, &number, err, sizeof(err)), OK);
-    assert_int_equal(number, 7);
-    assert_int_equal(grant_table_revocations(t), 2);
-    grant_table_free(t);
-    t = grant_table_new(config);
-    w.sweep_s = 101;
-    assert_int_equal(store_db_write(db, &w), OK);
-    assert_int_equal(store_db_load(db, t, notes, &number, err, sizeof(err)), OK);
-    assert_int_equal(grant_table_revocations(t), 1);
-    grant_table_each_grant(t, ignore_grant, &grants);
-    assert_int_equal(grants, 0);
-    grant_table_free(t);
-    notes_free(notes);
-    store_db_close(db);
-    grant_unref(items[2].grant);
-    revocation_free(r);
-    revocation_free(keep);
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -535,7 +483,6 @@ int main(void)
         T(many_at_once),
         T(limits),
         T(files_that_cannot_be_used),
-        T(swept),
     };
 
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
