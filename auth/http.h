@@ -18,7 +18,7 @@
 #define HTTP_TIMEOUT_MS       5000
 #define HTTP_HEADER_BYTES_MAX ((size_t)64 * 1024)
 #define HTTP_URL_BYTES_MAX    2048
-#define HTTP_CALLS_MAX        32
+#define HTTP_CALLS_MAX        64
 
 struct loop;
 struct http;

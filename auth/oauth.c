@@ -12,11 +12,9 @@
 #include "base/loop.h"
 
 #define SECOND_US          UINT64_C(1000000)
-#define ANSWER_BYTES_MAX   ((size_t)64 * 1024)
 #define FORM_BYTES_MAX     8192
 #define RETRY_MAX_S        60
 #define REFRESH_INTERVAL_S 10
-#define LIFE_DEFAULT_S     300 /* where the server doesn't say */
 #define LIFE_MAX_S         (INT64_C(366) * 24 * 3600)
 #define LIFE_MARGIN_S      INT64_C(10) /* a new token is there so long before the old one ends */
 
@@ -74,27 +72,54 @@ static void wipe_text(const json_t *string)
         OPENSSL_cleanse(text.write, json_string_length(string));
 }
 
-/* RFC 6749, 5.1. */
+const char *oauth_answer_read(const char *text, size_t n, struct oauth_answer *out)
+{
+    const char *type;
+    const json_t *life;
+
+    out->doc = strict_json_object(text, n, OAUTH_ANSWER_BYTES);
+    out->token = strict_json_text(out->doc, "access_token");
+    type = strict_json_text(out->doc, "token_type");
+    life = json_object_get(out->doc, "expires_in");
+    out->life_s = life ? (int64_t)json_integer_value(life) : OAUTH_LIFE_DEFAULT_S;
+    if (out->life_s > LIFE_MAX_S)
+        out->life_s = LIFE_MAX_S;
+    if (!out->doc)
+        return "the answer is not strict JSON";
+    if (!out->token || !token_ok(out->token))
+        return "the answer holds no usable access_token";
+    if (!type || strcasecmp(type, "Bearer") != 0)
+        return "the token is not of type Bearer";
+    if ((life && !json_is_integer(life)) || out->life_s < 1)
+        return "expires_in makes no sense";
+    return NULL;
+}
+
+void oauth_answer_clear(struct oauth_answer *a)
+{
+    wipe_text(json_object_get(a->doc, "access_token"));
+    json_decref(a->doc);
+    a->doc = NULL;
+    a->token = NULL;
+}
+
+const char *oauth_refusal(int status, const char *text, size_t n, char *out)
+{
+    json_t *doc = strict_json_object(text, n, OAUTH_ANSWER_BYTES);
+    const char *error = strict_json_text(doc, "error");
+
+    snprintf(out, OAUTH_WHY_BYTES, "status %d, %.64s", status, error ? error : "no error code");
+    json_decref(doc);
+    return out;
+}
+
 static const char *take(struct oauth_source *s, const char *text, size_t n)
 {
-    json_t *doc = strict_json_object(text, n, ANSWER_BYTES_MAX);
-    const char *token = strict_json_text(doc, "access_token");
-    const char *type = strict_json_text(doc, "token_type");
-    const json_t *life = json_object_get(doc, "expires_in");
-    int64_t life_s = life ? (int64_t)json_integer_value(life) : LIFE_DEFAULT_S;
-    const char *why = NULL;
+    struct oauth_answer a;
+    const char *why = oauth_answer_read(text, n, &a);
+    int64_t life_s = a.life_s;
 
-    if (!doc)
-        why = "the answer is not strict JSON";
-    else if (!token || !token_ok(token))
-        why = "the answer holds no usable access_token";
-    else if (!type || strcasecmp(type, "Bearer") != 0)
-        why = "the token is not of type Bearer";
-    else if ((life && !json_is_integer(life)) || life_s < 1)
-        why = "expires_in makes no sense";
     if (!why) {
-        if (life_s > LIFE_MAX_S)
-            life_s = LIFE_MAX_S;
         s->failures = 0;
         s->switched = false;
         s->expires = loop_wall_s(s->loop) + life_s;
@@ -103,31 +128,25 @@ static const char *take(struct oauth_source *s, const char *text, size_t n)
                              : life_s > 2 * LIFE_MARGIN_S ? life_s - LIFE_MARGIN_S
                                                           : (life_s + 1) / 2));
         log_info("oauth", "a token from %s for %lld s", s->url, (long long)life_s);
-        s->fn(s->arg, token, s->expires);
+        s->fn(s->arg, a.token, s->expires);
     }
-    wipe_text(json_object_get(doc, "access_token"));
-    json_decref(doc);
+    oauth_answer_clear(&a);
     return why;
 }
 
-/* The server's own word for it: an error code of RFC 6749, 5.2, which holds no secret. */
 static void refused(struct oauth_source *s, const struct http_answer *a)
 {
-    json_t *doc = strict_json_object(a->body, a->len, ANSWER_BYTES_MAX);
-    const char *error = strict_json_text(doc, "error");
-    char why[128];
+    char why[OAUTH_WHY_BYTES];
 
     /* Some servers take a client's secret in the form only. */
     if ((a->status == 401 || a->status == 400) && !s->switched) {
         s->switched = true;
         s->in_form = !s->in_form;
         ask_in(s, 0);
-    } else {
-        snprintf(why, sizeof(why), "status %d, %.64s", a->status, error ? error : "no error code");
-        failed(s, why);
-        s->switched = false;
+        return;
     }
-    json_decref(doc);
+    failed(s, oauth_refusal(a->status, a->body, a->len, why));
+    s->switched = false;
 }
 
 static void on_answer(void *arg, const struct http_answer *a)
@@ -165,7 +184,7 @@ static void ask(void *arg)
 {
     struct oauth_source *s = arg;
     char form[FORM_BYTES_MAX];
-    struct http_request r = {.url = s->url, .body = form, .limit_bytes = ANSWER_BYTES_MAX};
+    struct http_request r = {.url = s->url, .body = form, .limit_bytes = OAUTH_ANSWER_BYTES};
     int rc;
 
     if (s->call)

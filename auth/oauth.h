@@ -7,6 +7,7 @@
 #ifndef AUTH_OAUTH_H
 #define AUTH_OAUTH_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,10 +15,26 @@
 #include "base/err.h"
 #include "config/config.h"
 
-#define OAUTH_TOKEN_MAX ((size_t)16 * 1024)
+#define OAUTH_TOKEN_MAX      ((size_t)16 * 1024)
+#define OAUTH_LIFE_DEFAULT_S 300
+#define OAUTH_WHY_BYTES      128
+#define OAUTH_ANSWER_BYTES   ((size_t)64 * 1024) /* a token endpoint's answer */
 
 struct loop;
 struct oauth_source;
+
+/* A token endpoint's answer (RFC 6749, 5.1). */
+struct oauth_answer {
+    json_t *doc;
+    const char *token; /* in doc */
+    int64_t life_s;    /* 1 s to a year; OAUTH_LIFE_DEFAULT_S where the server doesn't say */
+};
+/* NULL, or what is wrong with it. Call oauth_answer_clear, which wipes the token, either way. */
+const char *oauth_answer_read(const char *text, size_t n, struct oauth_answer *out) SL_MUST;
+void oauth_answer_clear(struct oauth_answer *a);
+/* The server's word for why not: an error code of RFC 6749, 5.2, which holds no secret. out:
+ * OAUTH_WHY_BYTES; returned. */
+const char *oauth_refusal(int status, const char *text, size_t n, char *out);
 
 /* token is NUL-terminated, valid during the call and wiped after it; expires: epoch s. */
 typedef void oauth_token_fn(void *arg, const char *token, int64_t expires);

@@ -170,6 +170,11 @@ json_t *signing_key_jwk(const struct signing_key *k)
     return NULL;
 }
 
+json_t *signing_public_jwk(const void *pkey)
+{
+    return members_of(pkey);
+}
+
 json_t *signing_keys_jwks(const struct issuer_config *c, const char **why)
 {
     json_t *keys = json_array();

@@ -30,6 +30,8 @@ void signing_key_clear(struct signing_key *k);
 
 /* The public part with kid, alg and use; a new reference, NULL: out of memory. */
 json_t *signing_key_jwk(const struct signing_key *k) SL_MUST;
+/* The members of any public EVP_PKEY of these kinds, without a name. */
+json_t *signing_public_jwk(const void *pkey) SL_MUST;
 /* All keys of an issuer of our own as a JWK Set, for signing and checking alike. NULL with why. */
 json_t *signing_keys_jwks(const struct issuer_config *c, const char **why) SL_MUST;
 

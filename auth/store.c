@@ -759,6 +759,20 @@ void store_each_grant(struct store *s, void (*fn)(void *arg, const struct grant 
     grant_table_each_grant(s->table, each_in_force, &e);
 }
 
+struct grant *store_find_grant(struct store *s, const char *id)
+{
+    struct grant *g = grant_table_find(s->table, id);
+    int64_t now = loop_wall_s(s->loop);
+
+    return g && !grant_table_barred(s->table, g) && (g->expires == 0 || g->expires > now) ? g
+                                                                                          : NULL;
+}
+
+bool store_bars(struct store *s, const struct identity *id)
+{
+    return grant_table_bars(s->table, id);
+}
+
 void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
                            void *arg)
 {

@@ -1,12 +1,12 @@
 #include "control/oauth_ask.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "auth/jwt.h"
+#include "auth/secret.h"
 #include "auth/text.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -46,8 +46,8 @@ static bool basic_read(const char *encoded, struct oauth_client *out)
          strlen(colon + 1) < sizeof(out->secret);
     if (ok) {
         *colon = '\0';
-        strcpy(out->id, text);
-        strcpy(out->secret, colon + 1);
+        memcpy(out->id, text, strlen(text) + 1);
+        memcpy(out->secret, colon + 1, strlen(colon + 1) + 1);
     }
     OPENSSL_cleanse(text, sizeof(text));
     return ok;
@@ -73,29 +73,16 @@ void oauth_client_wipe(struct oauth_client *c)
     OPENSSL_cleanse(c, sizeof(*c));
 }
 
-/* Hashed, so neither length nor first difference shows. */
-static bool equal(const char *a, const char *b)
-{
-    unsigned char x[EVP_MAX_MD_SIZE] = {0}, y[EVP_MAX_MD_SIZE] = {0};
-    bool same = EVP_Digest(a, strlen(a), x, NULL, EVP_sha256(), NULL) == 1 &&
-                EVP_Digest(b, strlen(b), y, NULL, EVP_sha256(), NULL) == 1 &&
-                CRYPTO_memcmp(x, y, 32) == 0;
-
-    OPENSSL_cleanse(x, sizeof(x));
-    OPENSSL_cleanse(y, sizeof(y));
-    return same;
-}
-
 bool oauth_secret_is(const char *secret, const char *given)
 {
     char field[OAUTH_CLIENT_BYTES + 2], decoded[OAUTH_CLIENT_BYTES] = "";
     int n = snprintf(field, sizeof(field), "s=%s", given);
-    bool same = *secret && equal(secret, given);
+    bool same = *secret && secret_equal(secret, given);
 
     /* As one field of a form; one that holds a separator was not encoded. */
     if (n > 0 && (size_t)n < sizeof(field) && !strchr(given, '&') &&
         body_form(field, (size_t)n, "s", decoded, sizeof(decoded)) > 0)
-        same |= *secret && equal(secret, decoded);
+        same |= *secret && secret_equal(secret, decoded);
     OPENSSL_cleanse(field, sizeof(field));
     OPENSSL_cleanse(decoded, sizeof(decoded));
     return same;
@@ -136,8 +123,8 @@ static void revoke_done(void *arg, int result, unsigned closed)
         ask_json(p->ask, 200, json_pack("{s:i}", "closed", (int)closed));
     else
         refuse(p->ask, result);
-    if (result == OK && p->revoked)
-        p->revoked(p->arg, p->issuer, p->token);
+    if (p->revoked)
+        p->revoked(p->arg, p->issuer, result == OK ? p->token : NULL);
     revoking_free(p);
 }
 
@@ -172,6 +159,8 @@ static void bar(const struct oauth_revoker *r, struct ask *a, const struct ident
     if (p)
         revoking_free(p);
     refuse(a, result);
+    if (revoked)
+        revoked(arg, id->issuer, NULL);
 }
 
 /* One that could never be used here needs no bar: 200, as RFC 7009 wants. Where that isn't known,
@@ -190,6 +179,8 @@ static void revoke_token(const struct oauth_revoker *r, struct ask *a, const cha
     } else if (jwt_verdict_retriable(verdict)) {
         ask_error(a, 503, "temporarily_unavailable",
                   "the issuer's keys are not known yet; try again");
+        if (revoked)
+            revoked(arg, id.issuer, NULL);
     } else {
         log_info("oauth", "a token to revoke is none that could be used here: %s",
                  jwt_verdict_name(verdict));
@@ -211,15 +202,22 @@ void oauth_revoke(const struct oauth_revoker *r, struct ask *a, oauth_revoked_fn
     size_t n;
     int len;
 
-    if (!ask_content_is(a, FORM))
+    if (!ask_content_is(a, FORM)) {
+        if (revoked)
+            revoked(arg, "", NULL);
         return;
+    }
     text = ask_body(a, &n);
     len = body_form(text, n, "token", token, sizeof(token));
+    if (len > 0) {
+        revoke_token(r, a, token, (size_t)len, revoked, arg);
+        OPENSSL_cleanse(token, sizeof(token));
+        return;
+    }
     if (len == ERR_LIMIT)
         ask_json(a, 200, json_pack("{s:i}", "closed", 0)); /* no such token gets in */
-    else if (len <= 0)
-        ask_error(a, 400, "invalid_request", "it takes one form field `token`");
     else
-        revoke_token(r, a, token, (size_t)len, revoked, arg);
-    OPENSSL_cleanse(token, sizeof(token));
+        ask_error(a, 400, "invalid_request", "it takes one form field `token`");
+    if (revoked)
+        revoked(arg, "", NULL);
 }

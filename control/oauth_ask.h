@@ -36,8 +36,8 @@ struct oauth_revoker {
     struct keyring *(*keys)(void *arg);                 /* a new reference, or NULL */
     void (*unknown_kid)(void *arg, const char *issuer); /* or NULL */
 };
-/* The token was taken back here, or (issuer "") is none that could be used here. Called behind the
- * answer; token lives until it returns. */
+/* Behind the answer, once, whatever that was. token NULL: it was not taken back. issuer "": it is
+ * none that could be used here. Both live until it returns. */
 typedef void oauth_revoked_fn(void *arg, const char *issuer, const char *token);
 
 /* Answers a, whose client is known: bars its form's token; 200 also for one that could never be

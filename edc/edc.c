@@ -3,14 +3,20 @@
 #include <stdio.h>
 
 #include "audit/audit.h"
+#include "auth/issuer.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/server.h"
+#include "edc/token_server.h"
+#include "edc/tokens.h"
 
 struct edc {
     struct loop *loop;
     const struct config *config; /* a reference */
     struct edc_parts parts;
+    struct issuer *issuer;
+    struct tokens *tokens;
+    struct token_server *token_server;
     struct server *server; /* NULL: off */
 };
 
@@ -36,9 +42,40 @@ static struct server_settings settings(struct edc *e, const struct config *c)
         .client_ca = c->signaling.client_ca,
         .secret = c->signaling.path_secret,
         .body_max = EDC_BODY_MAX,
+        .tables = {{token_server_routes, token_server_nroutes, e->token_server}},
         .guard = guard,
         .arg = e,
     };
+}
+
+/* What stands behind the routes. */
+static int make_parts(struct edc *e, const struct config *c, char *err, size_t err_bytes)
+{
+    struct tokens_parts tokens = {
+        .loop = e->loop,
+        .store = e->parts.changes.store,
+        .arg = e->parts.arg,
+        .keys = e->parts.keys,
+        .unknown_kid = e->parts.unknown_kid,
+    };
+    struct token_server_parts server = {
+        .loop = e->loop,
+        .changes = &e->parts.changes,
+        .arg = e->parts.arg,
+        .keys = e->parts.keys,
+        .unknown_kid = e->parts.unknown_kid,
+    };
+
+    e->issuer = issuer_new(c, err, err_bytes);
+    tokens.issuer = e->issuer;
+    e->tokens = e->issuer ? tokens_new(&tokens, c, err, err_bytes) : NULL;
+    if (!e->tokens)
+        return ERR_CONFIG;
+    snprintf(err, err_bytes, "signaling: out of memory");
+    server.issuer = e->issuer;
+    server.tokens = e->tokens;
+    e->token_server = token_server_new(&server, c);
+    return e->token_server ? OK : ERR_NOMEM;
 }
 
 struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_parts *p, char *err,
@@ -54,6 +91,10 @@ struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_par
     e->loop = l;
     e->parts = *p;
     e->config = config_ref(c);
+    if (make_parts(e, c, err, err_bytes) != OK) {
+        edc_free(e);
+        return NULL;
+    }
     if (!c->signaling.listen.port)
         return e;
     s = settings(e, c);
@@ -70,7 +111,11 @@ int edc_config(struct edc *e, const struct config *c)
     struct server_settings s = settings(e, c);
     const struct config *old = e->config;
 
-    if (e->server && server_config(e->server, &s, err, sizeof(err)) != OK) {
+    snprintf(err, sizeof(err), "out of memory");
+    if (issuer_config(e->issuer, c, err, sizeof(err)) != OK ||
+        tokens_config(e->tokens, c, err, sizeof(err)) != OK ||
+        token_server_config(e->token_server, c) != OK ||
+        (e->server && server_config(e->server, &s, err, sizeof(err)) != OK)) {
         log_error("signaling", "%s", err);
         return ERR_CONFIG;
     }
@@ -84,6 +129,9 @@ void edc_free(struct edc *e)
     if (!e)
         return;
     server_free(e->server);
+    token_server_free(e->token_server);
+    tokens_free(e->tokens);
+    issuer_free(e->issuer);
     config_unref(e->config);
     sl_free(e);
 }

@@ -22,7 +22,7 @@
 #include "config/config.h"
 
 #define TOKENS_DEADLINE_MS 2000 /* the connector's whole transfer loop waits meanwhile */
-#define TOKENS_ASKS_MAX    256
+#define TOKENS_ASKS_MAX    64
 #define TOKENS_CLIENTS_MAX 10000
 #define TOKENS_CHORES_MAX  1024
 
@@ -92,5 +92,9 @@ int tokens_get(struct tokens *t, const struct token_ask *ask, tokens_done_fn *do
  * is given up (done hears ERR_DENIED, later). Behind that, with retries: its registered client is
  * deleted, its last token is taken back where the server offers RFC 7009. Unknown ids are fine. */
 void tokens_end(struct tokens *t, const char *transfer);
+/* A token of the authorization server was revoked here by this client of it: tells
+ * tokens.revoke_url, with retries. */
+void tokens_forward(struct tokens *t, const char *token, const char *client_id,
+                    const char *client_secret);
 
 #endif
