@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/server.h"
+#include "edc/signaling.h"
 #include "edc/token_server.h"
 #include "edc/tokens.h"
 
@@ -17,7 +18,8 @@ struct edc {
     struct issuer *issuer;
     struct tokens *tokens;
     struct token_server *token_server;
-    struct server *server; /* NULL: off */
+    struct signaling *signaling;
+    struct server *server; /* NULL: off, and so is signaling */
 };
 
 /* Who is not kept out by TLS or the path secret may ask; browsers never. */
@@ -42,7 +44,8 @@ static struct server_settings settings(struct edc *e, const struct config *c)
         .client_ca = c->signaling.client_ca,
         .secret = c->signaling.path_secret,
         .body_max = EDC_BODY_MAX,
-        .tables = {{token_server_routes, token_server_nroutes, e->token_server}},
+        .tables = {{signaling_routes, signaling_routes_count, e->signaling},
+                   {token_server_routes, token_server_nroutes, e->token_server}},
         .guard = guard,
         .arg = e,
     };
@@ -78,6 +81,18 @@ static int make_parts(struct edc *e, const struct config *c, char *err, size_t e
     return e->token_server ? OK : ERR_NOMEM;
 }
 
+static int make_signaling(struct edc *e, const struct config *c, char *err, size_t err_bytes)
+{
+    const struct signaling_parts parts = {
+        .loop = e->loop,
+        .changes = e->parts.changes,
+        .tokens = {e->tokens, tokens_get, tokens_end},
+    };
+
+    e->signaling = signaling_new(&parts, c, err, err_bytes);
+    return e->signaling ? OK : ERR_NOMEM;
+}
+
 struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_parts *p, char *err,
                     size_t err_bytes)
 {
@@ -97,8 +112,10 @@ struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_par
     }
     if (!c->signaling.listen.port)
         return e;
-    s = settings(e, c);
-    e->server = server_new(l, &s, err, err_bytes);
+    if (make_signaling(e, c, err, err_bytes) == OK) {
+        s = settings(e, c);
+        e->server = server_new(l, &s, err, err_bytes);
+    }
     if (e->server)
         return e;
     edc_free(e);
@@ -121,6 +138,8 @@ int edc_config(struct edc *e, const struct config *c)
     }
     e->config = config_ref(c);
     config_unref(old);
+    if (e->signaling)
+        signaling_config(e->signaling, c);
     return OK;
 }
 
@@ -131,6 +150,7 @@ void edc_free(struct edc *e)
     server_free(e->server);
     token_server_free(e->token_server);
     tokens_free(e->tokens);
+    signaling_free(e->signaling); /* behind the tokens that it waits for */
     issuer_free(e->issuer);
     config_unref(e->config);
     sl_free(e);

@@ -64,7 +64,7 @@ enum flow_news { NEWS_NONE, NEWS_COMPLETED, NEWS_FAILED, NEWS_STARTED };
 
 struct flow {
     struct hash_entry entry;
-    enum flow_state state;
+    enum flow_state state, before; /* before: what a start that fails goes back to */
     enum dialect dialect;
     uint64_t epoch; /* another number after each signal that ends or suspends it */
     char id[IDENTITY_TEXT_MAX];
@@ -81,6 +81,7 @@ struct flow {
     unsigned busy;                     /* what is under way for it; it stays until then */
     enum flow_news news;
     bool dspace_2025, type_as_id;
+    bool granted; /* seen by the sweep */
 };
 
 struct flows;

@@ -15,9 +15,9 @@ int jsonld_fault(struct jsonld *j, const char *place, const char *what)
     return ERR_MALFORMED;
 }
 
-const char *jsonld_place(char out[JSONLD_FAULT_SIZE], const char *place, const char *name)
+const char *jsonld_place(char out[JSONLD_FAULT_BYTES], const char *place, const char *name)
 {
-    snprintf(out, JSONLD_FAULT_SIZE, "%.180s%s%.64s", place, *place ? "." : "", name);
+    snprintf(out, JSONLD_FAULT_BYTES, "%.180s%s%.64s", place, *place ? "." : "", name);
     return out;
 }
 
@@ -43,7 +43,7 @@ static const char *term_find(const struct jsonld *j, const char *name, size_t n)
 /* One object of definitions: term to IRI, or term to {"@id": IRI, ...}. */
 static int define(struct jsonld *j, json_t *object)
 {
-    char place[JSONLD_FAULT_SIZE];
+    char place[JSONLD_FAULT_BYTES];
     const char *name;
     json_t *value;
 
@@ -259,7 +259,7 @@ static json_t *only(json_t *value)
 
 json_t *jsonld_member(struct jsonld *j, json_t *object, const char *place, const char *local)
 {
-    char at[JSONLD_FAULT_SIZE];
+    char at[JSONLD_FAULT_BYTES];
     json_t *found = NULL, *value;
     const char *name;
 
@@ -291,7 +291,7 @@ const char *jsonld_value(json_t *value)
 const char *jsonld_text(struct jsonld *j, json_t *object, const char *place, const char *local,
                         bool required)
 {
-    char at[JSONLD_FAULT_SIZE];
+    char at[JSONLD_FAULT_BYTES];
     json_t *value = jsonld_member(j, object, place, local);
     const char *text = j->vocab ? jsonld_value(value) : json_string_value(value);
 
@@ -304,7 +304,7 @@ const char *jsonld_text(struct jsonld *j, json_t *object, const char *place, con
 
 bool jsonld_type(struct jsonld *j, json_t *object, const char *place, const char *type)
 {
-    char at[JSONLD_FAULT_SIZE], iri[JSONLD_IRI_MAX], what[128];
+    char at[JSONLD_FAULT_BYTES], iri[JSONLD_IRI_MAX], what[128];
     const char *given = json_string_value(jsonld_member(j, object, place, "@type"));
     const char *local = given && jsonld_iri(j, given, iri) ? jsonld_local(iri) : NULL;
 

@@ -20,9 +20,9 @@
 
 #include "base/err.h"
 
-#define JSONLD_TERMS_MAX  32
-#define JSONLD_IRI_MAX    512
-#define JSONLD_FAULT_SIZE 256
+#define JSONLD_TERMS_MAX   32
+#define JSONLD_IRI_MAX     512
+#define JSONLD_FAULT_BYTES 256
 
 #define JSONLD_EDC         "https://w3id.org/edc/v0.0.1/ns/"
 #define JSONLD_DSPACE      "https://w3id.org/dspace/v0.8/" /* EDC up to 0.15 */
@@ -38,7 +38,7 @@ struct jsonld {
     const char *vocab;
     struct jsonld_term terms[JSONLD_TERMS_MAX];
     size_t nterms;
-    char fault[JSONLD_FAULT_SIZE]; /* the first; "" none */
+    char fault[JSONLD_FAULT_BYTES]; /* the first; "" none */
 };
 
 /* ERR_MALFORMED with j->fault, ERR_NOMEM. Release it in any case. */
@@ -68,6 +68,6 @@ const char *jsonld_value(json_t *value);
 /* Is this object of this type (the part behind the namespace)? A fault if not. */
 bool jsonld_type(struct jsonld *j, json_t *object, const char *place, const char *type) SL_MUST;
 /* "place.name", or the name alone. Returns out. */
-const char *jsonld_place(char out[JSONLD_FAULT_SIZE], const char *place, const char *name);
+const char *jsonld_place(char out[JSONLD_FAULT_BYTES], const char *place, const char *name);
 
 #endif

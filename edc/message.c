@@ -32,7 +32,7 @@ static const char *text_fault(const char *text, size_t max)
 static const char *take(struct message *m, json_t *object, const char *place, const char *name,
                         bool required, size_t max)
 {
-    char at[JSONLD_FAULT_SIZE];
+    char at[JSONLD_FAULT_BYTES];
     const char *text = jsonld_text(&m->doc, object, place, name, required);
     const char *why = text ? text_fault(text, max) : NULL;
 
@@ -93,7 +93,7 @@ struct address {
 static void property(struct message *m, struct address *a, const char *place, const char *name,
                      const char *value)
 {
-    char at[JSONLD_FAULT_SIZE], iri[JSONLD_IRI_MAX];
+    char at[JSONLD_FAULT_BYTES], iri[JSONLD_IRI_MAX];
     const char *local = NULL, *why;
 
     if (strchr(name, ':')) {
@@ -122,7 +122,7 @@ static void property(struct message *m, struct address *a, const char *place, co
 /* endpointProperties: a list of {name, value}, or just one of them. */
 static void read_properties(struct message *m, struct address *a, json_t *list, const char *place)
 {
-    char at[JSONLD_FAULT_SIZE], name_at[96];
+    char at[JSONLD_FAULT_BYTES], name_at[96];
     size_t n = json_is_array(list) ? json_array_size(list) : 1;
 
     if (n > MESSAGE_PROPERTIES_MAX) {
@@ -176,7 +176,7 @@ static const char *name_fault(const char *text)
 /* Splits at commas, which no topic name holds. */
 static int split_topics(struct message *m, const char *text, const char *place)
 {
-    char at[JSONLD_FAULT_SIZE], *rest, *one;
+    char at[JSONLD_FAULT_BYTES], *rest, *one;
 
     jsonld_place(at, place, "topic");
     m->topics = text_dup(text);
@@ -213,7 +213,7 @@ static const struct {
 
 static int read_operations(struct message *m, const char *text, const char *place, unsigned allowed)
 {
-    char at[JSONLD_FAULT_SIZE], name[32];
+    char at[JSONLD_FAULT_BYTES], name[32];
     unsigned got = 0;
 
     jsonld_place(at, place, "operations");
@@ -241,7 +241,7 @@ static int read_operations(struct message *m, const char *text, const char *plac
 
 static int read_prefix(struct message *m, const struct address *a, const char *place)
 {
-    char at[JSONLD_FAULT_SIZE];
+    char at[JSONLD_FAULT_BYTES];
     const char *given = a->text[PROPERTY_PREFIX], *prefix = given ? given : m->participant;
     const char *why = name_fault(prefix);
 
@@ -257,7 +257,7 @@ static int read_prefix(struct message *m, const struct address *a, const char *p
 static int take_url(struct message *m, const struct address *a, enum property p, const char *place,
                     bool plain, const char **out)
 {
-    char at[JSONLD_FAULT_SIZE];
+    char at[JSONLD_FAULT_BYTES];
     const char *why = a->text[p] ? value_url_fault(a->text[p], plain) : NULL;
 
     *out = a->text[p];
@@ -267,7 +267,7 @@ static int take_url(struct message *m, const struct address *a, enum property p,
 static int make_offer(struct message *m, const struct address *a, const char *place,
                       const struct config *c)
 {
-    char at[JSONLD_FAULT_SIZE];
+    char at[JSONLD_FAULT_BYTES];
     int rc;
 
     if (!a->text[PROPERTY_TOPIC])
@@ -312,7 +312,7 @@ static void note_namespace(struct message *m, json_t *address)
 static bool source_type(struct message *m, json_t *address, const char *place, bool flat,
                         const struct config *c)
 {
-    char at[JSONLD_FAULT_SIZE];
+    char at[JSONLD_FAULT_BYTES];
     const char *name = flat ? "type" : "endpointType";
     json_t *value = jsonld_member(&m->doc, address, place, name);
     const char *type = jsonld_value(value);

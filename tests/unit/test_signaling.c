@@ -1,0 +1,599 @@
+/* The signaling listener in both dialects: every transition, every refusal, every order. */
+#include "tests/unit/signaling_bed.h"
+
+/* --- what the store holds; asked while the loop stands */
+
+struct seen {
+    const char *id;
+    const struct grant *grant;
+    int64_t barred; /* `at` of the transfer's revocation; 0: none */
+    size_t grants;
+};
+
+static void see_grant(void *arg, const struct grant *g)
+{
+    struct seen *s = arg;
+    s->grants++;
+    if (strcmp(g->id, s->id) == 0)
+        s->grant = g;
+}
+
+static void see_revocation(void *arg, const struct revocation *r)
+{
+    struct seen *s = arg;
+    if (r->kind == REVOKE_TRANSFER && strcmp(r->value, s->id) == 0)
+        s->barred = r->at;
+}
+
+/* Between two runs of the loop: it is stopped and begins again. */
+static struct seen look(const char *id)
+{
+    struct seen s = {.id = id};
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    store_each_grant(store, see_grant, &s);
+    store_each_revocation(store, see_revocation, &s);
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    return s;
+}
+
+static void wait_for(atomic_int *what, int value)
+{
+    for (int i = 0; i < 3000 && *what < value; i++)
+        usleep(1000);
+    assert_true(*what >= value);
+}
+
+/* --- legacy */
+
+static void test_legacy_life(void **state)
+{
+    struct seen s;
+    (void)state;
+    assert_int_equal(get("/v1/dataflows/check"), 204);
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "sensor-data")), 200);
+    assert_string_equal(said("@type"), "DataFlowResponseMessage");
+    assert_true(json_is_false(json_object_get(reply.json, "provisioning")));
+    assert_string_equal(property(EDC "type"), "KafkaBroker");
+    assert_string_equal(property(EDC "kafka.bootstrap.servers"), "gate.example.com:9093");
+    assert_string_equal(property(EDC "topic"), "sensor-data");
+    assert_string_equal(property(EDC "kafka.group.prefix"), "consumer");
+    assert_string_equal(property(EDC "token"), "token-1");
+    assert_string_equal(asked_prefix, "consumer");
+    assert_string_equal(asked_topics, "sensor-data ");
+    s = look("p1");
+    assert_non_null(s.grant);
+    assert_string_equal(s.grant->participant, "consumer");
+    assert_string_equal(s.grant->agreement, "agreement-1");
+    assert_string_equal(s.grant->asset, "kafka-asset");
+    assert_string_equal(s.grant->topics[0], "sensor-data");
+    assert_string_equal(s.grant->group_prefix, "consumer");
+    assert_string_equal(s.grant->issuer, ISSUER);
+    assert_int_equal(s.grant->operations, OP_READ);
+    assert_int_equal(get("/v1/dataflows/p1/state"), 200);
+    assert_string_equal(said("state"), "STARTED");
+    assert_int_equal(post("/v1/dataflows/p1/suspend", SUSPEND), 204);
+    assert_int_equal(strlen(reply.text), 0);
+    assert_int_equal(tokens_ended, 1);
+    s = look("p1");
+    assert_null(s.grant);
+    assert_true(s.barred > 0);
+    assert_int_equal(get("/v1/dataflows/p1/state"), 200);
+    assert_string_equal(said("state"), "SUSPENDED");
+    assert_int_equal(post("/v1/dataflows", start_body("p1", "sensor-data")), 200); /* 0.14.0 */
+    assert_string_equal(property(EDC "token"), "token-2");
+    assert_true(asked_iat > s.barred); /* or the token would be barred with the old ones */
+    assert_non_null(look("p1").grant);
+    assert_int_equal(post("/v1/dataflows/p1/terminate", TERMINATE), 204);
+    assert_null(look("p1").grant);
+    assert_int_equal(get("/v1/dataflows/p1/state"), 200);
+    assert_string_equal(said("state"), "TERMINATED");
+}
+
+static void test_legacy_repeats(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_string_equal(property(EDC "token"), "token-2");
+    assert_int_equal(look("p1").grants, 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(post("/v1/dataflows/p1/suspend", SUSPEND), 204);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(post("/v1/dataflows/p1/terminate", TERMINATE), 204);
+    assert_int_equal(post("/v1/dataflows/p1/suspend", SUSPEND), 204);
+    assert_int_equal(get("/v1/dataflows/p1/state"), 200);
+    assert_string_equal(said("state"), "TERMINATED");
+    /* A start that its end has overtaken must not open it again. */
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 409);
+    assert_int_equal(look("p1").grants, 0);
+}
+
+static void test_legacy_unknown(void **state)
+{
+    struct seen s;
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/u1/suspend", SUSPEND), 204);
+    s = look("u1");
+    assert_true(s.barred > 0);
+    assert_int_equal(post("/v1/dataflows/u2/terminate", TERMINATE), 204);
+    assert_true(look("u2").barred > 0);
+    assert_int_equal(post("/v1/dataflows/u2/terminate", TERMINATE), 204); /* twice */
+    assert_int_equal(get("/v1/dataflows/u3/state"), 404);
+    /* The suspension came before its start: what follows is a resume. */
+    assert_int_equal(post("/v1/dataflows/start", start_body("u1", "a")), 200);
+    assert_true(asked_iat > s.barred);
+    assert_int_equal(post("/v1/dataflows/start", start_body("u2", "a")), 409);
+    assert_int_equal(look("u2").grants, 1);
+}
+
+static void test_bodies_of_ends(void **state)
+{
+    static const char *const bodies[] = {"", "{", "[1]", "null", "{\"reason\":7}", "garbage"};
+    char path[64];
+    (void)state;
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
+        snprintf(path, sizeof(path), "/v1/dataflows/b%zu/terminate", i);
+        ask_into(&reply, "POST", path, bodies[i], "Content-Type: text/plain");
+        assert_int_equal(reply.status, 204);
+        snprintf(path, sizeof(path), "b%zu", i);
+        assert_true(look(path).barred > 0);
+    }
+}
+
+static void test_malformed(void **state)
+{
+    static const struct {
+        const char *was, *is, *told;
+    } cases[] = {
+        {"DataFlowStartMessage", "DataFlowSuspendMessage", "@type"},
+        {"\"processId\"", "\"processID\"", "processId: is missing"},
+        {"\"participantId\":\"consumer\"", "\"participantId\":7", "participantId: is no text"},
+        {"\"participantId\":\"consumer\"", "\"participantId\":\"\"", "participantId: is empty"},
+        {"\"PULL\"", "\"PUSH\"", "flowType"},
+        {"Destination\":\"KafkaBroker\"", "Destination\":\"HttpData\"", "transfer_types"},
+        {"Type\":\"KafkaBroker\",\"dspace:endpointP", "Type\":\"HttpData\",\"dspace:endpointP",
+         "source_types"},
+        {"dspace:value\":\"T\"", "dspace:value\":\"\"", "topic: is empty"},
+        {"dspace:value\":\"T\"", "dspace:value\":\"*\"", "topic: holds \"*\""},
+        {"dspace:value\":\"T\"", "dspace:value\":\"a*\"", "topic: holds \"*\""},
+        {"dspace:value\":\"T\"", "dspace:value\":\"a,,b\"", "topic: holds an empty name"},
+        {"dspace:value\":\"T\"", "dspace:value\":\"__consumer_offsets\"", "begins with \"__\""},
+        {"dspace:value\":\"T\"", "dspace:value\":\"__x\"", "begins with \"__\""},
+        {"dspace:value\":\"T\"", "dspace:value\":\"a b\"", "topic: is no topic name"},
+        {"dspace:value\":\"T\"", "dspace:value\":\"a\\u0007\"", "topic: "},
+        {"dspace:value\":\"T\"", "dspace:value\":7", "[0].value: is no text"},
+        {"dspace:name\":\"" EDC "topic\"", "dspace:name\":\"" EDC "topik\"", "topic: is missing"},
+        {"dspace:name\":\"" EDC "topic\"", "dspace:nam\":\"" EDC "topic\"", "name: is missing"},
+        {"kafka.bootstrap.servers", "kafka.group.prefix\",\"dspace:value2\":\"", "is"},
+    };
+    char text[4096], told[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const char *whole = start_body("m", "T"), *at = strstr(whole, cases[i].was);
+        assert_non_null(at);
+        snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - whole), whole, cases[i].is,
+                 at + strlen(cases[i].was));
+        if (i + 1 == sizeof(cases) / sizeof(*cases))
+            continue;
+        assert_int_equal(post("/v1/dataflows/start", text), 400);
+        assert_string_equal(said("error"), "malformed");
+        snprintf(told, sizeof(told), "%s", said("message"));
+        if (!strstr(told, cases[i].told))
+            fail_msg("%zu: \"%s\" does not say \"%s\"", i, told, cases[i].told);
+    }
+    assert_int_equal(post("/v1/dataflows/start", "{\"a\":"), 400);
+    assert_non_null(strstr(said("message"), "line 1"));
+    ask_into(&reply, "POST", "/v1/dataflows/start", start_body("m", "T"), "Content-Type: a/b");
+    assert_int_equal(reply.status, 415);
+    assert_int_equal(tokens_made, 0);
+    assert_int_equal(look("m").grants, 0);
+    assert_int_equal(get("/v1/dataflows/m/state"), 404);
+}
+
+static void test_long_names(void **state)
+{
+    char name[10001], *text = malloc(16384);
+    const char *whole = start_body("m", "T"), *at = strstr(whole, "\"T\"");
+    (void)state;
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    snprintf(text, 16384, "%.*s\"%s\"%s", (int)(at - whole), whole, name, at + 3);
+    assert_int_equal(post("/v1/dataflows/start", text), 400);
+    assert_non_null(strstr(said("message"), "topic: is longer"));
+    at = strstr(whole, "\"consumer\"");
+    snprintf(text, 16384, "%.*s\"%s\"%s", (int)(at - whole), whole, name, at + 10);
+    assert_int_equal(post("/v1/dataflows/start", text), 400);
+    assert_string_equal(said("message"), "participantId: is longer than 255 bytes");
+    free(text);
+}
+
+/* --- tokens that cannot be had, a store that fails */
+
+static void test_no_token(void **state)
+{
+    (void)state;
+    token_mode = TOKENS_FAIL;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 400);
+    assert_string_equal(said("message"), "not today");
+    token_fault = ERR_TIMEOUT;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 503);
+    token_fault = ERR_BUSY;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 503);
+    assert_int_equal(look("p1").grants, 0);
+    assert_int_equal(get("/dataflows/d1/status"), 404);
+    token_mode = TOKENS_NOW;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 200); /* as if it never came */
+}
+
+static void test_store_fails(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 200);
+    apply_fails = 1;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 503);
+    assert_int_equal(get("/v1/dataflows/p1/state"), 404);
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 503);
+    apply_fails = 0;
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+    assert_string_equal(said("state"), "SUSPENDED");
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+}
+
+/* --- Data Plane Signaling */
+
+static void test_dps_life(void **state)
+{
+    int64_t barred;
+    (void)state;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 200);
+    assert_string_equal(said("messageId"), "m1");
+    assert_string_equal(said("dataFlowId"), "d1");
+    assert_string_equal(said("state"), "STARTED");
+    assert_string_equal(property(EDC "token"), "token-1");
+    assert_string_equal(property(EDC "topic"), "t1");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(reply.json, "dataAddress"), "endpoint")),
+        "gate.example.com:9093");
+    assert_non_null(look("d1").grant);
+    assert_string_equal(look("d1").grant->participant, "consumer");
+    assert_int_equal(get("/dataflows/d1/status"), 200);
+    assert_string_equal(said("dataFlowId"), "d1");
+    assert_string_equal(said("state"), "STARTED");
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+    assert_string_equal(said("state"), "SUSPENDED");
+    assert_string_equal(said("messageId"), "m2");
+    barred = look("d1").barred;
+    assert_null(look("d1").grant);
+    assert_int_equal(post("/dataflows/d1/resume", SIGNAL), 200);
+    assert_string_equal(said("state"), "STARTED");
+    assert_string_equal(property(EDC "token"), "token-2");
+    assert_true(asked_iat > barred);
+    assert_non_null(look("d1").grant);
+    assert_int_equal(post("/dataflows/d1/completed", NULL), 200);
+    assert_string_equal(said("state"), "COMPLETED");
+    assert_true(strlen(said("messageId")) == 32);
+    assert_null(look("d1").grant);
+}
+
+/* start and prepare name the transfer in their body, the others in their path. */
+static long signal_dps(const char *id, const char *signal, bool begins)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "/dataflows/%s%s%s", begins ? "" : id, begins ? "" : "/", signal);
+    return post(path, begins ? dps_body(id, "") : SIGNAL);
+}
+
+/* Each signal in each state, against the specification's state machine. */
+static void test_dps_table(void **state)
+{
+    static const char *const signals[] = {"start",   "prepare",   "resume",   "started",
+                                          "suspend", "completed", "terminate"};
+    static const struct {
+        const char *name;
+        const char *way[4];
+        long want[7];
+    } rows[] = {
+        {"", {NULL}, {200, 200, 404, 404, 404, 404, 404}},
+        {"PREPARED", {"prepare"}, {200, 409, 409, 200, 409, 409, 200}},
+        {"STARTED", {"start"}, {409, 409, 409, 409, 200, 200, 200}},
+        {"SUSPENDED", {"start", "suspend"}, {409, 409, 200, 409, 200, 409, 200}},
+        {"COMPLETED", {"start", "completed"}, {409, 409, 409, 409, 409, 409, 409}},
+        {"TERMINATED", {"start", "terminate"}, {409, 409, 409, 409, 409, 409, 200}},
+    };
+    char id[32], path[64];
+    (void)state;
+    for (size_t r = 0; r < sizeof(rows) / sizeof(*rows); r++) {
+        for (size_t i = 0; i < 7; i++) {
+            snprintf(id, sizeof(id), "d-%zu-%zu", r, i);
+            for (size_t w = 0; w < 4 && rows[r].way[w]; w++) {
+                assert_int_equal(signal_dps(id, rows[r].way[w], w == 0), 200);
+            }
+            if (*rows[r].name) {
+                snprintf(path, sizeof(path), "/dataflows/%s/status", id);
+                assert_int_equal(get(path), 200);
+                assert_string_equal(said("state"), rows[r].name);
+            }
+            if (signal_dps(id, signals[i], i < 2) != rows[r].want[i])
+                fail_msg("%s in %s: %ld, not %ld", signals[i], rows[r].name, reply.status,
+                         rows[r].want[i]);
+        }
+    }
+}
+
+static void test_dps_refusals(void **state)
+{
+    static const struct {
+        const char *was, *is, *told;
+    } cases[] = {
+        {"\"messageId\":\"m1\",", "", "messageId: is missing"},
+        {"\"participantId\":\"provider\",", "", "participantId: is missing"},
+        {"\"counterPartyId\":\"consumer\",", "", "counterPartyId: is missing"},
+        {"\"dataspaceContext\":\"context\",", "", "dataspaceContext: is missing"},
+        {"\"processId\":\"d\",", "", "processId: is missing"},
+        {"\"agreementId\":\"agreement\",", "", "agreementId: is missing"},
+        {"\"datasetId\":\"asset\",", "", "datasetId: is missing"},
+        {"\"profile\":\"KafkaBroker-PULL\",", "", "profile: is missing"},
+        {"\"claims\":{},", "", "claims: is missing"},
+        {"\"claims\":{},", "\"claims\":[],", "claims: is no object"},
+        {"KafkaBroker-PULL", "KafkaBroker-PUSH", "is a push"},
+        {"KafkaBroker-PULL", "Http-PULL", "transfer_types"},
+        {"[\"gold\"]", "[7]", "labels"},
+        {"{\"topic\":\"t1\"}", "{}", "metadata.topic: is missing"},
+        {"{\"topic\":\"t1\"}", "{\"topic\":\"\"}", "metadata.topic: is empty"},
+        {"{\"topic\":\"t1\"}", "[]", "metadata"},
+        {"\"metadata\"", "\"dataAddress\":{\"endpointType\":\"x\"},\"metadata\"", "dataAddress"},
+    };
+    char text[4096];
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const char *whole = dps_body("d", ""), *at = strstr(whole, cases[i].was);
+        assert_non_null(at);
+        snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - whole), whole, cases[i].is,
+                 at + strlen(cases[i].was));
+        assert_int_equal(post("/dataflows/start", text), 400);
+        if (!strstr(said("message"), cases[i].told))
+            fail_msg("%zu: \"%s\" does not say \"%s\"", i, said("message"), cases[i].told);
+    }
+    assert_int_equal(get("/dataflows/d/status"), 404);
+    /* Messages of the first versions have a transferType and no claims. */
+    assert_int_equal(post("/dataflows/start",
+                          "{\"messageId\":\"m\",\"participantId\":\"p\",\"counterPartyId\":\"c\","
+                          "\"dataspaceContext\":\"x\",\"processId\":\"d\",\"agreementId\":\"a\","
+                          "\"datasetId\":\"s\",\"transferType\":\"KafkaBroker-PULL\","
+                          "\"callbackAddress\":null,\"metadata\":{\"" EDC "topic\":\"t1,t2\","
+                          "\"" EDC "kafka.group.prefix\":\"bob\"}}"),
+                     200);
+    assert_string_equal(asked_topics, "t1 t2 ");
+    assert_string_equal(asked_prefix, "bob");
+    assert_int_equal(post("/dataflows/d/suspend", SIGNAL), 200);
+    assert_int_equal(post("/dataflows/d/resume", "{}"), 400);
+}
+
+/* An end of what is not known is refused as the specification wants it, and barred all the same. */
+static void test_dps_unknown(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/dataflows/u1/terminate", SIGNAL), 404);
+    assert_true(look("u1").barred > 0);
+    assert_int_equal(post("/dataflows/u2/suspend", SIGNAL), 404);
+    assert_true(look("u2").barred > 0);
+}
+
+/* --- orders */
+
+/* The answer of an end leaves when the workers have closed what it hits, not before. */
+static void *terminate_p1(void *arg)
+{
+    struct reply *r = arg;
+    ask_into(r, "POST", "/v1/dataflows/p1/terminate", TERMINATE, AS_JSON);
+    return NULL;
+}
+
+static void test_answer_waits(void **state)
+{
+    static struct reply other;
+    pthread_t asking;
+    int before;
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    before = applied;
+    hold_apply = 1;
+    other.status = -1;
+    assert_int_equal(pthread_create(&asking, NULL, terminate_p1, &other), 0);
+    wait_for(&applied, before + 1);
+    usleep(50000);
+    assert_true(other.status <= 0);
+    hold_apply = 0;
+    pthread_join(asking, NULL);
+    assert_int_equal(other.status, 204);
+    json_decref(other.json);
+    other.json = NULL;
+}
+
+static void *start_p1(void *arg)
+{
+    struct reply *r = arg;
+    ask_into(r, "POST", "/v1/dataflows/start", start_body("p1", "a"), AS_JSON);
+    return NULL;
+}
+
+/* A start whose token comes after the suspension, or the end, that followed it. */
+static void test_overtaken(void **state)
+{
+    static struct reply other;
+    pthread_t asking;
+    (void)state;
+    token_mode = TOKENS_LATER;
+    assert_int_equal(pthread_create(&asking, NULL, start_p1, &other), 0);
+    for (int i = 0; i < 3000 && !held_done; i++)
+        usleep(1000);
+    assert_int_equal(post("/v1/dataflows/p1/suspend", SUSPEND), 204);
+    token_release = 1;
+    pthread_join(asking, NULL);
+    assert_int_equal(other.status, 200); /* or it would be repeated, and undo the suspension */
+    assert_null(look("p1").grant);
+    assert_int_equal(get("/v1/dataflows/p1/state"), 200);
+    assert_string_equal(said("state"), "SUSPENDED");
+    assert_int_equal(pthread_create(&asking, NULL, start_p1, &other), 0);
+    for (int i = 0; i < 3000 && !held_done; i++)
+        usleep(1000);
+    assert_int_equal(post("/v1/dataflows/p1/terminate", TERMINATE), 204);
+    token_release = 1;
+    pthread_join(asking, NULL);
+    assert_int_equal(other.status, 409);
+    assert_null(look("p1").grant);
+    json_decref(other.json);
+    other.json = NULL;
+}
+
+/* Suspended and resumed often, without a pause: what was said last holds. */
+static void test_suspend_and_resume_race(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+        assert_int_equal(post("/v1/dataflows/p1/suspend", SUSPEND), 204);
+    }
+    assert_null(look("p1").grant);
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_non_null(look("p1").grant);
+    assert_true(asked_iat > look("p1").barred);
+}
+
+/* --- restarts */
+
+static void test_restart(void **state)
+{
+    int64_t barred;
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 200);
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+    assert_int_equal(post("/v1/dataflows/p2/terminate", TERMINATE), 204);
+    barred = look("d1").barred;
+    close_bed();
+    open_bed("");
+    assert_int_equal(get("/v1/dataflows/p1/state"), 200);
+    assert_string_equal(said("state"), "STARTED");
+    assert_non_null(look("p1").grant);
+    assert_int_equal(get("/dataflows/d1/status"), 200);
+    assert_string_equal(said("state"), "SUSPENDED");
+    assert_int_equal(post("/v1/dataflows/start", start_body("p2", "a")), 409);
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 409);
+    assert_int_equal(post("/dataflows/d1/resume", SIGNAL), 200);
+    assert_true(asked_iat > barred);
+    assert_string_equal(asked_topics, "t1 ");
+    assert_string_equal(asked_prefix, "consumer");
+    assert_int_equal(post("/dataflows/d1/terminate", SIGNAL), 200);
+}
+
+/* A secret that came in a message is kept in no file, so it is gone with the process. */
+static void test_secret_is_not_kept(void **state)
+{
+    static const char start[] =
+        "{\"messageId\":\"m\",\"participantId\":\"p\",\"counterPartyId\":\"c\","
+        "\"dataspaceContext\":\"x\",\"processId\":\"d\",\"agreementId\":\"a\",\"datasetId\":\"s\","
+        "\"profile\":\"KafkaBroker-PULL\",\"claims\":{},\"metadata\":{\"topic\":\"t1\","
+        "\"tokenUrl\":\"http://idp/"
+        "token\",\"clientId\":\"id\",\"clientSecret\":\"s3cr3t-of-bob\"}}";
+    char command[128];
+    (void)state;
+    assert_int_equal(post("/dataflows/start", start), 200);
+    assert_string_equal(asked_url, "http://idp/token");
+    assert_string_equal(asked_secret, "s3cr3t-of-bob");
+    assert_int_equal(post("/dataflows/d/suspend", SIGNAL), 200);
+    assert_int_equal(post("/dataflows/d/resume", SIGNAL), 200);
+    assert_string_equal(asked_secret, "s3cr3t-of-bob");
+    assert_int_equal(post("/dataflows/d/suspend", SIGNAL), 200);
+    close_bed();
+    snprintf(command, sizeof(command), "grep -qa s3cr3t-of-bob %s*", store_path);
+    assert_int_not_equal(system(command), 0);
+    open_bed("");
+    assert_int_equal(post("/dataflows/d/resume", SIGNAL), 400);
+    assert_non_null(strstr(said("message"), "forgotten"));
+    assert_int_equal(post("/dataflows/d/terminate", SIGNAL), 200);
+}
+
+/* --- events of a connector */
+
+static const char *event(const char *type, const char *side, const char *id, int64_t at_ms)
+{
+    static char text[512];
+    snprintf(text, sizeof(text),
+             "{\"id\":\"e1\",\"at\":%lld,\"type\":\"%s\",\"payload\":{\"transferProcessId\":\"%s\","
+             "\"assetId\":\"a\",\"contractId\":\"c\",\"type\":\"%s\",\"reason\":\"test\"}}",
+             (long long)at_ms, type, id, side);
+    return text;
+}
+
+static void test_events(void **state)
+{
+    int64_t now = (int64_t)time(NULL) * 1000;
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_int_equal(post("/events", event("TransferProcessStarted", "PROVIDER", "p1", now)), 204);
+    assert_int_equal(post("/events", event("TransferProcessTerminated", "CONSUMER", "p1", now)),
+                     204);
+    assert_int_equal(
+        post("/events", event("TransferProcessSuspended", "PROVIDER", "p1", now - 9000)),
+        204); /* told late: it was started again since */
+    assert_non_null(look("p1").grant);
+    assert_int_equal(
+        post("/events", event("TransferProcessSuspended", "PROVIDER", "p1", now + 60000)), 204);
+    assert_null(look("p1").grant);
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_int_equal(post("/events", event("TransferProcessTerminated", "PROVIDER", "p1", now)),
+                     204);
+    assert_null(look("p1").grant);
+    assert_int_equal(post("/events", event("TransferProcessTerminated", "PROVIDER", "u1", now)),
+                     204);
+    assert_true(look("u1").barred > 0);
+    assert_int_equal(post("/events", event("ContractNegotiationFinalized", "PROVIDER", "", now)),
+                     204);
+    assert_int_equal(post("/events", event("TransferProcessTerminated", "PROVIDER", "", now)), 400);
+    assert_int_equal(post("/events", "{}"), 400);
+    assert_int_equal(post("/events", "[]"), 400);
+}
+
+/* --- a consumer's data plane, prepare */
+
+static void test_legacy_prepare(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/prepare",
+                          "{\"@context\":{\"@vocab\":\"" EDC "\"},"
+                          "\"@type\":\"DataFlowProvisionMessage\",\"processId\":\"p\"}"),
+                     200);
+    assert_true(json_is_false(json_object_get(reply.json, "provisioning")));
+    assert_null(json_object_get(reply.json, "dataAddress"));
+    assert_int_equal(post("/v1/dataflows/prepare", "{}"), 400);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    const struct CMUnitTest tests[] = {
+        TEST(test_legacy_life),
+        TEST(test_legacy_repeats),
+        TEST(test_legacy_unknown),
+        TEST(test_bodies_of_ends),
+        TEST(test_malformed),
+        TEST(test_long_names),
+        TEST(test_no_token),
+        TEST(test_store_fails),
+        TEST(test_dps_life),
+        TEST(test_dps_table),
+        TEST(test_dps_refusals),
+        TEST(test_dps_unknown),
+        TEST(test_answer_waits),
+        TEST(test_overtaken),
+        TEST(test_suspend_and_resume_race),
+        TEST(test_restart),
+        TEST(test_secret_is_not_kept),
+        TEST(test_events),
+        TEST(test_legacy_prepare),
+    };
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
