@@ -22,6 +22,13 @@
 #include "base/log.h"
 #include "base/loop_event.h"
 
+/* The TLS connections of a server, counted by their SSLs. libevent frees those a turn later, the
+ * last of them with the loop, when the server is gone: so this outlives it. */
+struct connections {
+    struct server *server; /* NULL: gone */
+    unsigned open;
+};
+
 struct server {
     struct loop *loop;
     struct server_settings settings; /* its certificate, key, client_ca and secret are not used */
@@ -29,7 +36,7 @@ struct server {
     struct evhttp *http;
     struct evconnlistener *listener; /* of http */
     SSL_CTX *tls;                    /* NULL: plain */
-    unsigned tls_connections;
+    struct connections *connections;
     struct ask *asks;
     uint64_t answers[SERVER_CLASSES];
 };
@@ -374,20 +381,22 @@ static void on_request(struct evhttp_request *req, void *arg)
 static void connection_ended(void *parent, void *ptr, CRYPTO_EX_DATA *data, int index, long l,
                              void *p)
 {
-    struct server *s = ptr;
+    struct connections *c = ptr;
 
     (void)parent;
     (void)data;
     (void)index;
     (void)l;
     (void)p;
-    if (!s)
+    if (!c)
         return;
-    if (s->tls_connections-- == SERVER_CONNECTIONS_MAX && s->listener)
-        evconnlistener_enable(s->listener);
+    if (c->open-- == SERVER_CONNECTIONS_MAX && c->server && c->server->listener)
+        evconnlistener_enable(c->server->listener);
+    if (!c->server && !c->open)
+        sl_free(c);
 }
 
-static int index_of_server(void)
+static int index_of_connections(void)
 {
     static int index = -1; /* the control thread's alone */
 
@@ -406,8 +415,8 @@ static struct bufferevent *connection_new(struct event_base *base, void *arg)
 
     ERR_clear_error();
     ssl = SSL_new(s->tls);
-    if (ssl && SSL_set_ex_data(ssl, index_of_server(), s) == 1) {
-        if (++s->tls_connections == SERVER_CONNECTIONS_MAX)
+    if (ssl && SSL_set_ex_data(ssl, index_of_connections(), s->connections) == 1) {
+        if (++s->connections->open == SERVER_CONNECTIONS_MAX)
             evconnlistener_disable(s->listener);
         SSL_up_ref(ssl); /* whether a failure frees it depends on libevent's version */
         bev = bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
@@ -507,6 +516,13 @@ struct server *server_new(struct loop *l, const struct server_settings *settings
         snprintf(err, err_bytes, "%s: out of memory", settings->name);
         return NULL;
     }
+    s->connections = sl_calloc(1, sizeof(*s->connections));
+    if (!s->connections) {
+        snprintf(err, err_bytes, "%s: out of memory", settings->name);
+        sl_free(s);
+        return NULL;
+    }
+    s->connections->server = s;
     s->loop = l;
     s->settings = *settings;
     if (settings->certificate)
@@ -550,6 +566,9 @@ void server_free(struct server *s)
     s->listener = NULL;
     if (s->http)
         evhttp_free(s->http);
+    s->connections->server = NULL;
+    if (!s->connections->open)
+        sl_free(s->connections);
     SSL_CTX_free(s->tls);
     sl_free(s->secret);
     sl_free(s);

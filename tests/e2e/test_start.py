@@ -2,12 +2,13 @@
 behind it. No broker is needed."""
 
 import socket
+import ssl
 
 import pytest
 
 import clients
 import parts
-from processes import free_port
+from processes import Process, free_port, wait_for
 
 CONFIG = """\
 listen: 127.0.0.1:{port}
@@ -62,3 +63,30 @@ def test_no_usable_key(start, tmp_path):
 def test_a_store_that_is_none(start, tmp_path):
     (tmp_path / "other.db").write_text("not a database, but long enough to be read as one\n" * 200)
     refused(start(store="other.db"), "other.db")
+
+
+def test_an_end_with_open_connections(start, tmp_path, authority):
+    """A client of the control listener that keeps its TLS connection does not disturb the end."""
+    listen, control = free_port(), free_port()
+    file = tmp_path / "sluice.yaml"
+    (tmp_path / "token").write_text("token-of-the-operator")
+    file.write_text(CONFIG.format(
+        port=listen, control=f"{control}", store="sluice.db",
+        keys='jwks_url: "https://idp.example.com/keys"').replace(
+        f'"127.0.0.1:{control}"}}', f'"127.0.0.1:{control}", token_file: token, '
+        "tls: {certificate: gate.pem, key: gate.key}}"))
+    process = Process([parts.SLUICE, "run", "-c", file], tmp_path / "log")
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+
+    def connected():
+        assert process.running(), process.output()
+        try:
+            raw = socket.create_connection(("127.0.0.1", control), 5)
+        except OSError:
+            return None
+        return context.wrap_socket(raw, server_hostname="gate.example.com")
+    with wait_for(connected, 20, "the control listener") as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: gate.example.com\r\n\r\n")
+        assert b"200" in connection.recv(4096)
+        assert process.stop() == 0, process.output()
+    assert "Sanitizer" not in process.output()
