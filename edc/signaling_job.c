@@ -264,16 +264,24 @@ static json_t *address_of(const struct job *job, const struct topics *t,
     return edr_address(&e, job->dialect, flow->type_as_id);
 }
 
-/* A token that does not name its transfer is bound to the grant by its jti. */
+/* A token of our own names its transfer. Any other may be one of several of its principal, so the
+ * grant binds it by its jti, with those of former starts that may still be in use. */
+static int bind_token(struct flow *flow, const struct token_answer *a)
+{
+    return *a->jti && strcmp(a->subject, flow->id) != 0 ? flow_add_token(flow, a->jti) : OK;
+}
+
 static int make_grant(const struct job *job, struct topics *t, const struct token_answer *a,
                       struct grant **out, const char **why)
 {
     const struct flow *flow = job->flow;
+    const char *tokens[FLOW_TOKENS_MAX];
     struct grant_config c = {
         .id = job->id,
         .issuer = a->issuer,
         .subject = a->subject,
         .client = a->client,
+        .tokens = {tokens, flow->ntokens},
         .participant = flow->text[FLOW_PARTICIPANT],
         .agreement = flow->text[FLOW_AGREEMENT],
         .asset = flow->text[FLOW_DATASET],
@@ -283,6 +291,8 @@ static int make_grant(const struct job *job, struct topics *t, const struct toke
         .expires = flow->expires,
     };
 
+    for (unsigned i = 0; i < flow->ntokens; i++)
+        tokens[i] = flow->tokens[i];
     return grant_new(&c, GRANT_FROM_API, out, why);
 }
 
@@ -323,9 +333,9 @@ static void on_token(void *arg, const struct token_answer *a)
     }
     split_topics(flow, &t);
     job->address = address_of(job, &t, a);
-    rc = job->address ? make_grant(job, &t, a, &g, &why) : ERR_NOMEM;
-    if (rc == OK && *a->jti && flow_add_token(flow, a->jti) != OK)
-        rc = ERR_NOMEM;
+    rc = job->address ? bind_token(flow, a) : ERR_NOMEM;
+    if (rc == OK)
+        rc = make_grant(job, &t, a, &g, &why);
     if (a->expires_s - loop_wall_s(job->s->loop) > flow->token_life)
         flow->token_life = a->expires_s - loop_wall_s(job->s->loop);
     if (rc == OK && !overtaken(job)) {
