@@ -30,6 +30,9 @@ struct jwks;
  * many bytes or keys ERR_LIMIT. err tells. */
 int jwks_parse(const char *text, size_t n, struct jwks **out, unsigned *ignored, char *err,
                size_t err_bytes) SL_MUST;
+/* The content of a plain file, up to one byte more than JWKS_BYTES_MAX (a pipe would hold up the
+ * thread), sl_free'd by the caller; NULL with why. */
+char *jwks_file_read(const char *path, size_t *n, char *why, size_t why_bytes) SL_MUST;
 struct jwks *jwks_ref(struct jwks *s);
 void jwks_unref(struct jwks *s);
 /* The one key for (kid, alg); kid NULL or "": the only key that fits alg. NULL when there is none,

@@ -1,11 +1,7 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "auth/http.h"
 #include "auth/jwks.h"
@@ -146,35 +142,13 @@ static bool source_take(struct source *s, const char *text, size_t n, char *why,
     return true;
 }
 
-/* A plain file of bounded length; a pipe would hold up the thread. */
 static bool source_read(struct source *s, char *why, size_t why_bytes)
 {
-    size_t room = JWKS_BYTES_MAX + 1;
-    size_t len = 0;
-    struct stat st;
-    ssize_t n = 1;
-    bool ok = false;
-    char *text = sl_malloc(room);
-    int fd = open(s->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    size_t n = 0;
+    char *text = jwks_file_read(s->file, &n, why, why_bytes);
+    bool ok = text && source_take(s, text, n, why, why_bytes);
 
     s->tried_us = loop_clock_us(s->fetcher->loop);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        snprintf(why, why_bytes, "%s", strerror(errno));
-        goto out;
-    }
-    if (!text || !S_ISREG(st.st_mode)) {
-        snprintf(why, why_bytes, "%s", text ? "not a plain file" : "out of memory");
-        goto out;
-    }
-    while (len < room && (n = read(fd, text + len, room - len)) > 0)
-        len += (size_t)n;
-    if (n < 0)
-        snprintf(why, why_bytes, "%s", strerror(errno));
-    else
-        ok = source_take(s, text, len, why, why_bytes);
-out:
-    if (fd >= 0)
-        close(fd);
     sl_free(text);
     return ok;
 }

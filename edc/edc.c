@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/server.h"
+#include "edc/refresh.h"
 #include "edc/signaling.h"
 #include "edc/token_server.h"
 #include "edc/tokens.h"
@@ -18,6 +19,7 @@ struct edc {
     struct issuer *issuer;
     struct tokens *tokens;
     struct token_server *token_server;
+    struct refresh *refresh;
     struct signaling *signaling;
     struct server *server; /* NULL: off, and so is signaling */
 };
@@ -45,7 +47,8 @@ static struct server_settings settings(struct edc *e, const struct config *c)
         .secret = c->signaling.path_secret,
         .body_max = EDC_BODY_MAX,
         .tables = {{signaling_routes, signaling_routes_count, e->signaling},
-                   {token_server_routes, token_server_nroutes, e->token_server}},
+                   {token_server_routes, token_server_nroutes, e->token_server},
+                   {refresh_routes, refresh_nroutes, e->refresh}},
         .guard = guard,
         .arg = e,
     };
@@ -72,7 +75,8 @@ static int make_parts(struct edc *e, const struct config *c, char *err, size_t e
     e->issuer = issuer_new(c, err, err_bytes);
     tokens.issuer = e->issuer;
     e->tokens = e->issuer ? tokens_new(&tokens, c, err, err_bytes) : NULL;
-    if (!e->tokens)
+    e->refresh = e->tokens ? refresh_new(&tokens, c, err, err_bytes) : NULL;
+    if (!e->refresh)
         return ERR_CONFIG;
     snprintf(err, err_bytes, "signaling: out of memory");
     server.issuer = e->issuer;
@@ -131,6 +135,7 @@ int edc_config(struct edc *e, const struct config *c)
     snprintf(err, sizeof(err), "out of memory");
     if (issuer_config(e->issuer, c, err, sizeof(err)) != OK ||
         tokens_config(e->tokens, c, err, sizeof(err)) != OK ||
+        refresh_config(e->refresh, c, err, sizeof(err)) != OK ||
         token_server_config(e->token_server, c) != OK ||
         (e->server && server_config(e->server, &s, err, sizeof(err)) != OK)) {
         log_error("signaling", "%s", err);
@@ -148,6 +153,7 @@ void edc_free(struct edc *e)
     if (!e)
         return;
     server_free(e->server);
+    refresh_free(e->refresh);
     token_server_free(e->token_server);
     tokens_free(e->tokens);
     signaling_free(e->signaling); /* behind the tokens that it waits for */

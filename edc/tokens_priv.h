@@ -7,9 +7,8 @@
 #include "edc/chores.h"
 #include "edc/tokens.h"
 
-#define TOKENS_HELD_MAX                                                                            \
-    1024 /* tokens of an authorization server that may have to be taken back                       \
-          */
+/* Tokens of an authorization server that may have to be taken back. */
+#define TOKENS_HELD_MAX      1024
 #define TOKENS_SWEEP_S       600
 #define TOKENS_SWEEP_FIRST_S 60 /* an earlier run's transfers may be started again by then */
 /* A client whose deletion fails for so long is left to the people who run the server. */
