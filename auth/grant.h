@@ -69,8 +69,9 @@ enum revoke_kind {
     REVOKE_JTI,         /* issuer + value */
     REVOKE_TOKEN,       /* tokens without jti: issuer + subject + client, iat up to `at` */
     REVOKE_ISSUER,      /* issuer's not-before: iat < at */
+    REVOKE_SESSION,     /* issuer + value: tokens with this `sid`; an ended session never returns */
 };
-#define REVOKE_KINDS (REVOKE_ISSUER + 1)
+#define REVOKE_KINDS (REVOKE_SESSION + 1)
 
 struct revocation {
     enum revoke_kind kind;

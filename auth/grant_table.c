@@ -459,6 +459,8 @@ bool grant_table_bars(const struct grant_table *t, const struct identity *id)
     b = bar_find(t, REVOKE_ISSUER, id->issuer, "", "");
     if (b && id->issued < b->r->at)
         return true;
+    if (id->sid[0] && bar_find(t, REVOKE_SESSION, id->issuer, id->sid, ""))
+        return true;
     return of_principal(t, REVOKE_SUBJECT, id->issuer, id->subject, id->issued) ||
            of_principal(t, REVOKE_CLIENT, id->issuer, id->client, id->issued) ||
            named(t, REVOKE_TRANSFER, id->transfer, id->issued) ||

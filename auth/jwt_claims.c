@@ -165,12 +165,16 @@ static bool audience_ok(const json_t *claims, const struct strings *wanted)
 }
 
 /* Keycloak writes its kind of token into the claims and leaves the header's typ at JWT. An ID or a
- * refresh token is signed by the same key, and is no access token. */
+ * refresh token is signed by the same key, and is no access token; nor is a security event or a
+ * logout token (RFC 8417, 4). */
 static bool kind_ok(const json_t *claims)
 {
     static const char *const others[] = {"ID", "Refresh", "Offline", "Logout"};
     const char *typ = json_string_value(json_object_get(claims, "typ"));
     size_t i;
+
+    if (json_object_get(claims, "events"))
+        return false;
 
     for (i = 0; typ && i < sizeof(others) / sizeof(others[0]); i++) {
         if (strcasecmp(typ, others[i]) == 0)
@@ -191,7 +195,8 @@ static bool time_read(const json_t *claims, const char *name, int64_t *out)
 static bool principal_read(const json_t *claims, const struct issuer_config *c,
                            struct identity *out)
 {
-    if (!text_read(claims, "sub", out->subject) || !text_read(claims, "jti", out->jti))
+    if (!text_read(claims, "sub", out->subject) || !text_read(claims, "jti", out->jti) ||
+        !text_read(claims, "sid", out->sid))
         return false;
     if (c->claims.client)
         return text_read(claims, c->claims.client, out->client);

@@ -28,6 +28,8 @@ const char *revoke_kind_name(enum revoke_kind k)
         return "token";
     case REVOKE_ISSUER:
         return "issuer";
+    case REVOKE_SESSION:
+        return "session";
     }
     return "unknown";
 }
@@ -48,6 +50,7 @@ static void needs(enum revoke_kind kind, bool *issuer, bool *value)
     case REVOKE_CLIENT:
     case REVOKE_JTI:
     case REVOKE_TOKEN:
+    case REVOKE_SESSION:
         return;
     case REVOKE_ISSUER:
         *value = false;
@@ -139,6 +142,7 @@ static const char *grant_attribute(const struct grant *g, enum revoke_kind kind)
     case REVOKE_JTI:
     case REVOKE_TOKEN:
     case REVOKE_ISSUER:
+    case REVOKE_SESSION:
         break;
     }
     return "";
@@ -181,6 +185,8 @@ bool revocation_hits(const struct revocation *r, const struct identity *id,
                strcmp(r->client, id->client) == 0 && id->issued <= r->at;
     case REVOKE_ISSUER:
         return of_issuer && id->issued < r->at;
+    case REVOKE_SESSION:
+        return of_issuer && strcmp(r->value, id->sid) == 0;
     }
     return true;
 }

@@ -51,6 +51,7 @@ static bool bars_later_tokens(const struct sweep *s, const struct grant_table *t
     case REVOKE_JTI:
     case REVOKE_TOKEN:
     case REVOKE_ISSUER:
+    case REVOKE_SESSION:
         break;
     }
     return false;

@@ -59,6 +59,10 @@ struct issuer_config {
         unsigned interval_s;
         bool close_on_outage; /* live sessions that cannot be confirmed */
     } introspection;
+    struct {
+        struct strings audience; /* none: its events are refused; "*": any */
+        unsigned max_age_s;
+    } events;
 };
 
 struct endpoint {

@@ -397,6 +397,30 @@ const struct option options[] = {
      .initial = "keep",
      .help = "What becomes of live sessions while the server gives no answer. Logins with a token "
              "that has no answer yet are refused retriably in any case."},
+    SECTION("issuers[].events", .reload = true,
+            .help = "Takes what this issuer says about its tokens at the signaling listener: "
+                    "security events, back-channel logouts, Keycloak's logouts and not-before "
+                    "policies, all signed with its keys."),
+    {.path = "issuers[].events.audience",
+     .type = OPTION_TEXTS,
+     .required = true,
+     .reload = true,
+     I(events.audience),
+     .min = 1,
+     .max = TEXT_MAX,
+     .items = 64,
+     .help = "For whom an event must be: one of these in its `aud` (for Keycloak's own messages "
+             "in `resource`). The clients whose logout URL leads here have their ids there. \"*\" "
+             "is any."},
+    {.path = "issuers[].events.max_age_s",
+     .type = OPTION_NUMBER,
+     .reload = true,
+     I(events.max_age_s),
+     .min = 10,
+     .max = 86400,
+     .unit = "s",
+     .initial = "600",
+     .help = "An older event is refused; a younger one is taken once."},
 
     SECTION("upstream", .required = true, .help = "The Kafka cluster behind the gate."),
     {.path = "upstream.brokers",

@@ -32,12 +32,14 @@ static const struct {
     {"subject", REVOKE_SUBJECT, true},
     {"client", REVOKE_CLIENT, true},
     {"jti", REVOKE_JTI, true},
+    {"session", REVOKE_SESSION, true},
     {"not_before", REVOKE_ISSUER, true},
 };
 #define KINDS (sizeof(kinds) / sizeof(*kinds))
 
-static const char takes[] = "it takes exactly one of transfer, agreement, asset, participant, or "
-                            "issuer with one of subject, client, jti, not_before; and reason";
+static const char takes[] =
+    "it takes exactly one of transfer, agreement, asset, participant, or "
+    "issuer with one of subject, client, jti, session, not_before; and reason";
 
 static size_t kind_of(const char *key)
 {

@@ -23,19 +23,21 @@ void client_usage(FILE *f, const char *command)
                    "       sluice grants delete ID ...         revokes it\n"
                    "Lists the grants in force.\n");
     else
-        fprintf(f, "usage: sluice revoke (-c FILE | --control URL) WHAT [--reason TEXT] "
-                   "[options]\n"
-                   "       sluice revoke list ...              lists the revocations in force\n"
-                   "Closes sessions and bars their tokens for good. WHAT is one of\n"
-                   "  --transfer ID\n"
-                   "  --agreement ID\n"
-                   "  --asset ID\n"
-                   "  --participant ID\n"
-                   "  --issuer URL --subject S           tokens of the subject issued up to now\n"
-                   "  --issuer URL --client C            tokens of the client issued up to now\n"
-                   "  --issuer URL --jti J               one token\n"
-                   "  --issuer URL --not-before TIME     all tokens issued before\n"
-                   "  --token FILE|-                     the token itself\n");
+        fprintf(f,
+                "usage: sluice revoke (-c FILE | --control URL) WHAT [--reason TEXT] "
+                "[options]\n"
+                "       sluice revoke list ...              lists the revocations in force\n"
+                "Closes sessions and bars their tokens for good. WHAT is one of\n"
+                "  --transfer ID\n"
+                "  --agreement ID\n"
+                "  --asset ID\n"
+                "  --participant ID\n"
+                "  --issuer URL --subject S           tokens of the subject issued up to now\n"
+                "  --issuer URL --client C            tokens of the client issued up to now\n"
+                "  --issuer URL --jti J               one token\n"
+                "  --issuer URL --session S           tokens of one session at the issuer (sid)\n"
+                "  --issuer URL --not-before TIME     all tokens issued before\n"
+                "  --token FILE|-                     the token itself\n");
     fprintf(f, "%s", shared);
 }
 
@@ -89,6 +91,7 @@ static int take_flag(struct client_options *o, bool revoking, int argc, char **a
         {"--subject", NULL, "subject"},
         {"--client", NULL, "client"},
         {"--jti", NULL, "jti"},
+        {"--session", NULL, "session"},
         {"--not-before", NULL, "not_before"},
         {"--reason", NULL, "reason"},
     };

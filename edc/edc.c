@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/server.h"
+#include "edc/events.h"
 #include "edc/refresh.h"
 #include "edc/signaling.h"
 #include "edc/token_server.h"
@@ -21,6 +22,7 @@ struct edc {
     struct token_server *token_server;
     struct refresh *refresh;
     struct signaling *signaling;
+    struct events *events;
     struct server *server; /* NULL: off, and so is signaling */
 };
 
@@ -48,7 +50,8 @@ static struct server_settings settings(struct edc *e, const struct config *c)
         .body_max = EDC_BODY_MAX,
         .tables = {{signaling_routes, signaling_routes_count, e->signaling},
                    {token_server_routes, token_server_nroutes, e->token_server},
-                   {refresh_routes, refresh_nroutes, e->refresh}},
+                   {refresh_routes, refresh_nroutes, e->refresh},
+                   {events_routes, events_routes_count, e->events}},
         .guard = guard,
         .arg = e,
     };
@@ -82,7 +85,8 @@ static int make_parts(struct edc *e, const struct config *c, char *err, size_t e
     server.issuer = e->issuer;
     server.tokens = e->tokens;
     e->token_server = token_server_new(&server, c);
-    return e->token_server ? OK : ERR_NOMEM;
+    e->events = events_new(e->loop, &e->parts);
+    return e->token_server && e->events ? OK : ERR_NOMEM;
 }
 
 static int make_signaling(struct edc *e, const struct config *c, char *err, size_t err_bytes)
@@ -153,6 +157,7 @@ void edc_free(struct edc *e)
     if (!e)
         return;
     server_free(e->server);
+    events_free(e->events);
     refresh_free(e->refresh);
     token_server_free(e->token_server);
     tokens_free(e->tokens);

@@ -432,6 +432,14 @@ static void principals_revoked(void **state)
     expect(TOKEN(.subject = "x", .client = "c"), LOGIN_REVOKED);
     expect(TOKEN(.subject = "x", .client = "c", .issued = NOW + 1), LOGIN_OK);
     expect(TOKEN(.subject = "x", .client = ""), LOGIN_OK);
+    /* A session at the issuer, whenever its tokens were issued. */
+    expect(TOKEN(.subject = "y", .sid = "s1", .issued = NOW + 1), LOGIN_OK);
+    revoke(REVOKE_SESSION, ISS, "s1");
+    assert_false(grant_table_allows(table, TOKEN(.sid = "s1", .issued = NOW + 1), &set));
+    assert_true(grant_table_allows(table, TOKEN(.sid = "s2", .issued = NOW + 1), &set));
+    expect(TOKEN(.subject = "y", .sid = "s1", .issued = NOW + 1), LOGIN_REVOKED);
+    expect(TOKEN(.subject = "y", .sid = "s2", .issued = NOW + 1), LOGIN_OK);
+    expect(TOKEN(.subject = "y", .issued = NOW + 1), LOGIN_OK);
     revoke(REVOKE_ISSUER, ISS, "");
     expect(TOKEN(.subject = "x", .issued = NOW - 1), LOGIN_REVOKED);
     expect(TOKEN(.subject = "x", .issued = NOW), LOGIN_OK);
@@ -487,6 +495,9 @@ static void malformed_revocations(void **state)
     assert_int_equal(revocation_check(REVOKE_JTI, "i", NULL, "", ""), ERR_MALFORMED);
     assert_int_equal(revocation_check(REVOKE_JTI, "i", "j", "c", ""), ERR_MALFORMED);
     assert_int_equal(revocation_check(REVOKE_ISSUER, "i", "", "", ""), OK);
+    assert_int_equal(revocation_check(REVOKE_SESSION, "i", "s", "", ""), OK);
+    assert_int_equal(revocation_check(REVOKE_SESSION, "", "s", "", ""), ERR_MALFORMED);
+    assert_int_equal(revocation_check(REVOKE_SESSION, "i", "", "", ""), ERR_MALFORMED);
     assert_int_equal(revocation_check(REVOKE_ISSUER, "i", "v", "", ""), ERR_MALFORMED);
     assert_int_equal(revocation_check(REVOKE_TOKEN, "i", "", "c", ""), OK);
     assert_null(revocation_new(REVOKE_SUBJECT, "", "x", "", 0, 0, ""));

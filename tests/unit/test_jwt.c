@@ -450,6 +450,11 @@ static void texts(void **state)
     expect_claims(WITH(I, A, "1800000300,\"sub\":\"\""), JWT_CLAIMS);
     expect_claims(WITH(I, A, "1800000300,\"jti\":null"), JWT_CLAIMS);
     expect_claims(WITH(I, A, "1800000300,\"sub\":\"a\\nb\""), JWT_CLAIMS);
+    expect_claims(WITH(I, A, "1800000300,\"sid\":7"), JWT_CLAIMS);
+    expect_claims(WITH(I, A, "1800000300,\"sid\":\"s1\""), JWT_OK);
+    assert_string_equal(id.sid, "s1");
+    /* A security event or a logout token, whatever its header says. */
+    expect_claims(WITH(I, A, "1800000300,\"events\":{}"), JWT_TYPE);
     expect_claims(WITH(I, A, "1800000300,\"client_id\":\"c\",\"azp\":\"a\""), JWT_OK);
     assert_string_equal(id.client, "c");
     expect_claims(WITH(I, A, "1800000300,\"azp\":\"a\""), JWT_OK);
