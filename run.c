@@ -331,6 +331,13 @@ static int list_sessions(void *arg, view_list_fn *done, void *done_arg)
     return view_sessions(&a->view, done, done_arg);
 }
 
+static int usage(void *arg, const char *const *ids, size_t n, view_usage_fn *done, void *done_arg)
+{
+    struct app *a = arg;
+
+    return view_usage(&a->view, ids, n, done, done_arg);
+}
+
 static void metrics(void *arg, view_metric_fn *line, void *line_arg)
 {
     struct app *a = arg;
@@ -518,6 +525,7 @@ static int start_listeners(struct app *a, char *err, size_t n)
         .arg = a,
         .not_ready = not_ready,
         .sessions = list_sessions,
+        .usage = usage,
         .metrics = metrics,
         .store = a->store,
         .keys = control_keys,

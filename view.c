@@ -11,81 +11,159 @@
 #include "proxy/gate.h"
 #include "proxy/worker.h"
 
-/* --- sessions: every worker lists its own, the last one done delivers */
+/* --- questions: every worker answers in its own thread, the last one done delivers */
 
-struct session_query {
+struct question {
     struct mail back; /* to the control thread */
     atomic_uint left;
     const struct view *view;
-    view_list_fn *done;
+    void (*ask)(struct question *q, unsigned worker); /* in its thread */
+    view_list_fn *list_done;
+    view_usage_fn *usage_done;
     void *arg;
     unsigned count;
-    json_t *lists[]; /* one a worker */
+    const char *const *ids; /* of usage */
+    size_t nids;
+    union {
+        json_t *list;
+        struct grant_usage *usage;
+    } answers[]; /* one a worker; NULL: none */
 };
 
-struct session_mail {
+struct question_mail {
     struct mail mail;
-    struct session_query *query;
-    unsigned index;
+    struct question *question;
+    unsigned worker;
 };
 
-static void on_session_lists(void *receiver, struct mail *mail)
+static void answered(struct question *q, unsigned shares)
 {
-    struct session_query *q = (struct session_query *)(void *)mail;
-    json_t *all = json_array();
-
-    (void)receiver;
-    for (unsigned i = 0; i < q->count; i++) {
-        if (all && q->lists[i])
-            json_array_extend(all, q->lists[i]);
-        json_decref(q->lists[i]);
-    }
-    q->done(q->arg, all);
-    sl_free(q);
+    if (atomic_fetch_sub(&q->left, shares) == shares &&
+        mailbox_post(q->view->mailbox, &q->back) != OK)
+        log_error("view", "what the workers told was lost");
 }
 
-static void on_session_mail(void *receiver, struct mail *mail)
+static void on_question(void *receiver, struct mail *mail)
 {
-    struct session_mail *m = (struct session_mail *)(void *)mail;
-    struct session_query *q = m->query;
+    struct question_mail *m = (struct question_mail *)(void *)mail;
+    struct question *q = m->question;
 
     (void)receiver;
-    q->lists[m->index] = json_array();
-    if (q->lists[m->index])
-        gate_list_sessions(q->view->gates[m->index], q->lists[m->index]);
+    q->ask(q, m->worker);
     sl_free(m);
-    if (atomic_fetch_sub(&q->left, 1) == 1 && mailbox_post(q->view->mailbox, &q->back) != OK)
-        log_error("view", "a list of sessions was lost");
+    answered(q, 1);
 }
 
-int view_sessions(const struct view *v, view_list_fn *done, void *arg)
+static struct question *question_new(const struct view *v,
+                                     void (*ask)(struct question *q, unsigned worker),
+                                     void (*deliver)(void *receiver, struct mail *mail))
 {
-    struct session_query *q = sl_calloc(1, sizeof(*q) + v->count * sizeof(json_t *));
-    unsigned sent = 0;
+    struct question *q = sl_calloc(1, sizeof(*q) + v->count * sizeof(q->answers[0]));
 
     if (!q)
-        return ERR_NOMEM;
-    q->back.deliver = on_session_lists;
+        return NULL;
+    q->back.deliver = deliver;
     q->view = v;
-    q->done = done;
-    q->arg = arg;
+    q->ask = ask;
     q->count = v->count;
     atomic_init(&q->left, v->count + 1);
+    return q;
+}
+
+/* Those that could not be asked count as done; so does this thread's own share. */
+static void question_send(struct question *q)
+{
+    const struct view *v = q->view;
+    unsigned sent = 0;
+
     for (; sent < v->count; sent++) {
-        struct session_mail *m = sl_calloc(1, sizeof(*m));
+        struct question_mail *m = sl_calloc(1, sizeof(*m));
         if (!m)
             break;
-        m->mail.deliver = on_session_mail;
-        m->query = q;
-        m->index = sent;
+        m->mail.deliver = on_question;
+        m->question = q;
+        m->worker = sent;
         if (mailbox_post(worker_mailbox(v->workers[sent]), &m->mail) != OK) {
             sl_free(m);
             break;
         }
     }
-    /* Those that could not be asked count as done; so does this thread's own share. */
-    if (atomic_fetch_sub(&q->left, v->count - sent + 1) == v->count - sent + 1)
-        return mailbox_post(v->mailbox, &q->back);
+    answered(q, v->count - sent + 1);
+}
+
+static void on_session_lists(void *receiver, struct mail *mail)
+{
+    struct question *q = (struct question *)(void *)mail;
+    json_t *all = json_array();
+
+    (void)receiver;
+    for (unsigned i = 0; i < q->count; i++) {
+        if (all && q->answers[i].list)
+            json_array_extend(all, q->answers[i].list);
+        json_decref(q->answers[i].list);
+    }
+    q->list_done(q->arg, all);
+    sl_free(q);
+}
+
+static void ask_sessions(struct question *q, unsigned worker)
+{
+    q->answers[worker].list = json_array();
+    if (q->answers[worker].list)
+        gate_list_sessions(q->view->gates[worker], q->answers[worker].list);
+}
+
+int view_sessions(const struct view *v, view_list_fn *done, void *arg)
+{
+    struct question *q = question_new(v, ask_sessions, on_session_lists);
+
+    if (!q)
+        return ERR_NOMEM;
+    q->list_done = done;
+    q->arg = arg;
+    question_send(q);
+    return OK;
+}
+
+static void on_usages(void *receiver, struct mail *mail)
+{
+    struct question *q = (struct question *)(void *)mail;
+    struct grant_usage *sum = sl_calloc(q->nids + 1, sizeof(*sum));
+
+    (void)receiver;
+    for (unsigned i = 0; i < q->count; i++) {
+        const struct grant_usage *one = q->answers[i].usage;
+        for (size_t k = 0; sum && one && k < q->nids; k++) {
+            sum[k].sessions += one[k].sessions;
+            if (one[k].last_use_s > sum[k].last_use_s)
+                sum[k].last_use_s = one[k].last_use_s;
+        }
+        sl_free(q->answers[i].usage);
+    }
+    q->usage_done(q->arg, sum);
+    sl_free(sum);
+    sl_free(q);
+}
+
+static void ask_usage(struct question *q, unsigned worker)
+{
+    q->answers[worker].usage = sl_calloc(q->nids + 1, sizeof(struct grant_usage));
+    if (q->answers[worker].usage)
+        gate_usage(q->view->gates[worker], q->ids, q->nids, q->answers[worker].usage);
+}
+
+int view_usage(const struct view *v, const char *const *ids, size_t n, view_usage_fn *done,
+               void *arg)
+{
+    struct question *q = question_new(v, ask_usage, on_usages);
+
+    if (!q)
+        return ERR_NOMEM;
+    q->ids = ids;
+    q->nids = n;
+    q->usage_done = done;
+    q->arg = arg;
+    question_send(q);
     return OK;
 }
 

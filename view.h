@@ -1,4 +1,5 @@
-/* What the workers can tell: their sessions and counters, for the control listener.
+/* What the workers can tell: their sessions, their use of grants, counters, for the control
+ * listener.
  *
  * Plain memory of run.c, which fills it once the workers stand; control thread. Nothing here is
  * asked for after the workers have been told to stop. */
@@ -7,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "auth/grant.h"
 #include "base/err.h"
 
 struct audit;
@@ -32,6 +34,12 @@ typedef void view_metric_fn(void *arg, const char *name, const char *labels, con
 /* Every worker lists its own sessions in its own thread; the last one done delivers. Unless an
  * error is returned, done is called once, later. */
 int view_sessions(const struct view *v, view_list_fn *done, void *arg) SL_MUST;
+/* usage[i] belongs to ids[i]; NULL: there was no memory for it. */
+typedef void view_usage_fn(void *arg, const struct grant_usage *usage);
+/* How these grants, sorted by strcmp, are used, summed over the workers. ids must live until done,
+ * which is called once, later, unless an error is returned. */
+int view_usage(const struct view *v, const char *const *ids, size_t n, view_usage_fn *done,
+               void *arg) SL_MUST;
 /* One line a counter, summed over the workers; and what the audit trail and introspection count. */
 void view_metrics(const struct view *v, view_metric_fn *line, void *arg);
 

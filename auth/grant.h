@@ -150,6 +150,22 @@ void grant_table_each_grant(const struct grant_table *t, void (*fn)(void *arg, s
 void grant_table_each_revocation(const struct grant_table *t,
                                  void (*fn)(void *arg, const struct revocation *r), void *arg);
 
+/* How a grant is used: what one worker, or all of them, can tell. */
+struct grant_usage {
+    unsigned sessions;
+    int64_t last_use_s; /* a client's last request, epoch s; 0: none since the start */
+};
+/* Somebody used it; forgotten with the grant. */
+void grant_table_used(struct grant_table *t, const char *id, int64_t at_s);
+int64_t grant_table_last_use(const struct grant_table *t, const char *id);
+
+/* What a grant is worth at this moment. */
+enum grant_state { GRANT_ACTIVE, GRANT_NOT_YET, GRANT_EXPIRED, GRANT_BARRED };
+enum grant_state grant_table_state(const struct grant_table *t, const struct grant *g,
+                                   int64_t now_s);
+/* "active", "not yet", "expired", "barred". */
+const char *grant_state_name(enum grant_state s);
+
 /* The grants of one session, at most GRANT_SET_MAX; holds references until grant_set_clear. */
 #define GRANT_SET_MAX 32
 struct grant_set {

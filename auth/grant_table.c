@@ -38,6 +38,7 @@ struct entry {
     struct node by_id; /* first: an entry is found by it */
     struct node by_principal;
     struct grant *grant;
+    int64_t last_use_s;
     struct link links[]; /* one a token */
 };
 
@@ -255,8 +256,10 @@ int grant_table_put(struct grant_table *t, struct grant *g)
     if (!e)
         return ERR_NOMEM;
     e->grant = grant_ref(g);
-    if (old)
+    if (old) {
+        e->last_use_s = old->last_use_s;
         entry_drop(t, old);
+    }
     for (i = 0; i < g->ntokens; i++) {
         e->links[i].entry = e;
         e->links[i].jti = g->tokens[i];
@@ -371,6 +374,21 @@ struct grant *grant_table_find(const struct grant_table *t, const char *id)
     struct entry *e = entry_find(t, id);
 
     return e ? e->grant : NULL;
+}
+
+void grant_table_used(struct grant_table *t, const char *id, int64_t at_s)
+{
+    struct entry *e = entry_find(t, id);
+
+    if (e && at_s > e->last_use_s)
+        e->last_use_s = at_s;
+}
+
+int64_t grant_table_last_use(const struct grant_table *t, const char *id)
+{
+    const struct entry *e = entry_find(t, id);
+
+    return e ? e->last_use_s : 0;
 }
 
 bool grant_table_knows(const struct grant_table *t, const struct revocation *r)
@@ -493,6 +511,33 @@ bool grant_table_barred(const struct grant_table *t, const struct grant *g)
     return g->source == GRANT_FROM_CONFIG && named(t, REVOKE_TRANSFER, g->id, INT64_MIN);
 }
 
+static enum login_verdict in_time(const struct grant *g, int64_t now_s)
+{
+    if (g->expires > 0 && g->expires <= now_s)
+        return LOGIN_EXPIRED;
+    return g->not_before > now_s ? LOGIN_NOT_YET : LOGIN_OK;
+}
+
+enum grant_state grant_table_state(const struct grant_table *t, const struct grant *g,
+                                   int64_t now_s)
+{
+    if (grant_table_barred(t, g))
+        return GRANT_BARRED;
+    switch (in_time(g, now_s)) {
+    case LOGIN_EXPIRED:
+        return GRANT_EXPIRED;
+    case LOGIN_NOT_YET:
+        return GRANT_NOT_YET;
+    case LOGIN_OK:
+    case LOGIN_REVOKED:
+    case LOGIN_NO_GRANT:
+    case LOGIN_AMBIGUOUS:
+    case LOGIN_RESOURCES:
+        break;
+    }
+    return GRANT_ACTIVE;
+}
+
 static bool matches(const char *wanted, const char *has)
 {
     return !wanted[0] || strcmp(wanted, has) == 0;
@@ -502,13 +547,6 @@ static bool principal_matches(const struct grant *g, const struct identity *id)
 {
     return matches(g->issuer, id->issuer) && matches(g->subject, id->subject) &&
            matches(g->client, id->client);
-}
-
-static enum login_verdict in_time(const struct grant *g, int64_t now_s)
-{
-    if (g->expires > 0 && g->expires <= now_s)
-        return LOGIN_EXPIRED;
-    return g->not_before > now_s ? LOGIN_NOT_YET : LOGIN_OK;
 }
 
 static enum login_verdict login_claims(const struct grant_table *t, const struct identity *id,
@@ -758,6 +796,21 @@ bool grant_table_allows(const struct grant_table *t, const struct identity *id,
         }
     }
     return true;
+}
+
+const char *grant_state_name(enum grant_state s)
+{
+    switch (s) {
+    case GRANT_ACTIVE:
+        return "active";
+    case GRANT_NOT_YET:
+        return "not yet";
+    case GRANT_EXPIRED:
+        return "expired";
+    case GRANT_BARRED:
+        return "barred";
+    }
+    return "unknown";
 }
 
 const char *login_verdict_name(enum login_verdict v)

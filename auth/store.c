@@ -740,23 +740,36 @@ int store_note(struct store *s, const char *kind, const char *id, const char *te
 struct each {
     struct store *store;
     int64_t now_s;
-    void (*grant)(void *arg, const struct grant *g);
+    void (*in_force)(void *arg, const struct grant *g);
+    void (*any)(void *arg, struct grant *g, enum grant_state state);
     void *arg;
 };
 
-static void each_in_force(void *arg, struct grant *g)
+static void each_grant(void *arg, struct grant *g)
 {
     struct each *e = arg;
+    enum grant_state state = grant_table_state(e->store->table, g, e->now_s);
 
-    if (!grant_table_barred(e->store->table, g) && (g->expires == 0 || g->expires > e->now_s))
-        e->grant(e->arg, g);
+    if (e->any)
+        e->any(e->arg, g, state);
+    else if (state == GRANT_ACTIVE || state == GRANT_NOT_YET)
+        e->in_force(e->arg, g);
 }
 
 void store_each_grant(struct store *s, void (*fn)(void *arg, const struct grant *g), void *arg)
 {
-    struct each e = {s, loop_wall_s(s->loop), fn, arg};
+    struct each e = {s, loop_wall_s(s->loop), fn, NULL, arg};
 
-    grant_table_each_grant(s->table, each_in_force, &e);
+    grant_table_each_grant(s->table, each_grant, &e);
+}
+
+void store_each_grant_state(struct store *s,
+                            void (*fn)(void *arg, struct grant *g, enum grant_state state),
+                            void *arg)
+{
+    struct each e = {s, loop_wall_s(s->loop), NULL, fn, arg};
+
+    grant_table_each_grant(s->table, each_grant, &e);
 }
 
 struct grant *store_find_grant(struct store *s, const char *id)

@@ -95,6 +95,10 @@ int store_config_grants(struct store *s, const struct config *c, store_done_fn *
                         void *arg) SL_MUST;
 /* What is in force, from the control thread's own copy. */
 void store_each_grant(struct store *s, void (*fn)(void *arg, const struct grant *g), void *arg);
+/* All that is held, in force or not. */
+void store_each_grant_state(struct store *s,
+                            void (*fn)(void *arg, struct grant *g, enum grant_state state),
+                            void *arg);
 void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
                            void *arg);
 

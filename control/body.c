@@ -248,7 +248,8 @@ static json_t *texts_of(char *const *at, size_t count)
     return list;
 }
 
-json_t *body_of_grant(const struct grant *g)
+json_t *body_of_grant(const struct grant *g, enum grant_state state,
+                      const struct grant_usage *usage)
 {
     json_t *o = json_object(), *principal = json_object();
     put_text(o, "id", g->id);
@@ -267,6 +268,9 @@ json_t *body_of_grant(const struct grant *g)
     json_object_set_new(o, "operations", operations_of(g->operations));
     put_time(o, "not_before", g->not_before);
     put_time(o, "expires", g->expires);
+    put_text(o, "state", grant_state_name(state));
+    json_object_set_new(o, "sessions", json_integer(usage->sessions));
+    put_time(o, "last_use", usage->last_use_s);
     return o;
 }
 

@@ -26,7 +26,9 @@ int body_grant(const char *text, size_t n, const char *id, const struct config *
  * or a broken escape, ERR_LIMIT when it is too long for out. */
 int body_form(const char *text, size_t n, const char *name, char *out, size_t out_bytes) SL_MUST;
 
-json_t *body_of_grant(const struct grant *g) SL_MUST;
+/* With its state and how it is used. */
+json_t *body_of_grant(const struct grant *g, enum grant_state state,
+                      const struct grant_usage *usage) SL_MUST;
 json_t *body_of_revocation(const struct revocation *r) SL_MUST;
 
 #endif

@@ -20,7 +20,8 @@ struct changes {
 int change_grant(const struct changes *c, struct grant *g, const char *peer, store_done_fn *done,
                  void *arg) SL_MUST;
 /* Ends a grant and closes its sessions, but bars no token (store_ungrant): a suspension that a
- * later grant undoes for the same token. Takes a reference of its own. ERR_UNKNOWN without such a grant. */
+ * later grant undoes for the same token. Takes a reference of its own. ERR_UNKNOWN without such a
+ * grant. */
 int change_ungrant(const struct changes *c, struct grant *g, const char *peer, store_done_fn *done,
                    void *arg) SL_MUST;
 int change_revoke(const struct changes *c, struct revocation *r, const char *peer,

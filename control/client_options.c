@@ -18,10 +18,11 @@ void client_usage(FILE *f, const char *command)
         fprintf(f, "usage: sluice sessions (-c FILE | --control URL) [options]\n"
                    "Lists the sessions that are open.\n");
     else if (strcmp(command, "grants") == 0)
-        fprintf(f, "usage: sluice grants (-c FILE | --control URL) [options]\n"
-                   "       sluice grants put ID FILE|- ...     puts or replaces a grant (JSON)\n"
-                   "       sluice grants delete ID ...         revokes it\n"
-                   "Lists the grants in force.\n");
+        fprintf(
+            f, "usage: sluice grants (-c FILE | --control URL) [options]\n"
+               "       sluice grants put ID FILE|- ...     puts or replaces a grant (JSON)\n"
+               "       sluice grants delete ID ...         revokes it\n"
+               "Lists the grants: what they give, whether they are in force, how they are used.\n");
     else
         fprintf(f,
                 "usage: sluice revoke (-c FILE | --control URL) WHAT [--reason TEXT] "

@@ -21,16 +21,12 @@ static const struct column sessions[] = {
     {"DENIALS", "denials"}, {NULL, NULL},
 };
 static const struct column grants[] = {
-    {"GRANT", "id"},
-    {"PARTICIPANT", "participant"},
-    {"SUBJECT", "principal.subject"},
-    {"CLIENT", "principal.client"},
-    {"TOPICS", "topics"},
-    {"PREFIX", "group_prefix"},
-    {"OPERATIONS", "operations"},
-    {"EXPIRES", "expires"},
-    {"FROM", "source"},
-    {NULL, NULL},
+    {"TRANSFER", "id"},           {"PARTICIPANT", "participant"},
+    {"TOPICS", "topics"},         {"PREFIX", "group_prefix"},
+    {"OPERATIONS", "operations"}, {"STATE", "state"},
+    {"SESSIONS", "sessions"},     {"LAST USE", "last_use"},
+    {"EXPIRES", "expires"},       {"SUBJECT", "principal.subject"},
+    {"FROM", "source"},           {NULL, NULL},
 };
 static const struct column revocations[] = {
     {"KIND", "kind"}, {"ISSUER", "issuer"}, {"VALUE", "value"},   {"CLIENT", "client"},
@@ -55,7 +51,8 @@ static void put(char *cell, size_t *at, const char *text)
 static void put_value(char *cell, size_t *at, const char *key, const json_t *value)
 {
     char text[64];
-    bool when = !strcmp(key, "expires") || !strcmp(key, "at") || !strcmp(key, "until");
+    bool when = !strcmp(key, "expires") || !strcmp(key, "at") || !strcmp(key, "until") ||
+                !strcmp(key, "last_use");
     if (json_is_string(value) && json_string_length(value)) {
         put(cell, at, json_string_value(value));
     } else if (json_is_integer(value)) {

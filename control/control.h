@@ -6,7 +6,7 @@
  *   GET  /readyz                  200, or 503 with why not                no token needed
  *   GET  /metrics                 Prometheus text
  *   GET  /v1/sessions             {"sessions": [...]}
- *   GET  /v1/grants               {"grants": [...], "total": n}
+ *   GET  /v1/grants               {"grants": [...], "total": n}, each with its state and use
  *   GET  /v1/grants/{id}          one of them
  *   PUT  /v1/grants/{id}          puts or replaces it: {"closed": n}
  *   DELETE /v1/grants/{id}        revokes the transfer: {"closed": n}
@@ -44,6 +44,10 @@ struct control_gate {
     /* Asks every worker for its sessions, then calls done in the control thread, once, with an
      * array that becomes the control's; NULL when it went wrong. On error done is not called. */
     int (*sessions)(void *arg, void (*done)(void *done_arg, json_t *array), void *done_arg);
+    /* Likewise how these grants are used: usage[i] of ids[i], which are sorted and live until done.
+     */
+    int (*usage)(void *arg, const char *const *ids, size_t n,
+                 void (*done)(void *done_arg, const struct grant_usage *usage), void *done_arg);
     /* Appends metrics in Prometheus text; workers' counters are read with relaxed atomics. */
     void (*metrics)(void *arg,
                     void (*line)(void *line_arg, const char *name, const char *labels,

@@ -110,15 +110,6 @@ struct listing {
     const char *id; /* the one grant that is looked for */
 };
 
-static void list_grant(void *arg, const struct grant *g)
-{
-    struct listing *l = arg;
-    if (l->id && strcmp(l->id, g->id) != 0)
-        return;
-    if (l->total++ < CONTROL_LIST_MAX)
-        json_array_append_new(l->array, body_of_grant(g));
-}
-
 static void list_revocation(void *arg, const struct revocation *r)
 {
     struct listing *l = arg;
@@ -126,24 +117,113 @@ static void list_revocation(void *arg, const struct revocation *r)
         json_array_append_new(l->array, body_of_revocation(r));
 }
 
+/* Grants on their way to an answer: held, in the order of their ids, while the workers are asked
+ * how they are used. */
+struct grant_row {
+    struct grant *grant;
+    enum grant_state state;
+};
+
+struct grant_list {
+    struct ask *ask;
+    const char *only; /* the one that is looked for; NULL: all */
+    size_t count, total;
+    const char **ids;
+    struct grant_row *rows;
+};
+
+static void count_row(void *arg, struct grant *g, enum grant_state state)
+{
+    (void)g;
+    (void)state;
+    ++*(size_t *)arg;
+}
+
+static void take_row(void *arg, struct grant *g, enum grant_state state)
+{
+    struct grant_list *l = arg;
+    if ((l->only && strcmp(l->only, g->id) != 0) || l->total++ >= CONTROL_LIST_MAX)
+        return;
+    l->rows[l->count++] = (struct grant_row){grant_ref(g), state};
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct grant_row *x = a, *y = b;
+    return strcmp(x->grant->id, y->grant->id);
+}
+
+static void grant_list_free(struct grant_list *l)
+{
+    if (!l)
+        return;
+    for (size_t i = 0; i < l->count; i++)
+        grant_unref(l->rows[i].grant);
+    free(l->rows);
+    free(l->ids);
+    free(l);
+}
+
+static struct grant_list *grant_list_new(struct control *c, struct ask *a, const char *only)
+{
+    struct grant_list *l = calloc(1, sizeof(*l));
+    size_t n = 0;
+    store_each_grant_state(c->gate.store, count_row, &n);
+    n = only ? 1 : n < CONTROL_LIST_MAX ? n : CONTROL_LIST_MAX;
+    if (l) {
+        l->rows = calloc(n + 1, sizeof(*l->rows));
+        l->ids = calloc(n + 1, sizeof(*l->ids));
+    }
+    if (!l || !l->rows || !l->ids) {
+        grant_list_free(l);
+        return NULL;
+    }
+    l->ask = a;
+    l->only = only;
+    store_each_grant_state(c->gate.store, take_row, l);
+    qsort(l->rows, l->count, sizeof(*l->rows), compare_rows);
+    for (size_t i = 0; i < l->count; i++)
+        l->ids[i] = l->rows[i].grant->id;
+    return l;
+}
+
+static void usage_known(void *arg, const struct grant_usage *usage)
+{
+    struct grant_list *l = arg;
+    json_t *array = json_array();
+    for (size_t i = 0; usage && i < l->count; i++)
+        json_array_append_new(array, body_of_grant(l->rows[i].grant, l->rows[i].state, &usage[i]));
+    if (!usage)
+        ask_error(l->ask, 503, "busy", "the workers did not answer");
+    else if (l->only)
+        ask_json(l->ask, 200, json_incref(json_array_get(array, 0)));
+    else
+        ask_json(l->ask, 200,
+                 json_pack("{s:O, s:I}", "grants", array, "total", (json_int_t)l->total));
+    json_decref(array);
+    grant_list_free(l);
+}
+
+static void list_grants(struct control *c, struct ask *a, const char *only)
+{
+    struct grant_list *l = grant_list_new(c, a, only);
+    if (l && only && l->count == 0)
+        ask_error(a, 404, "not_found", "no such grant");
+    else if (l && c->gate.usage(c->gate.arg, l->ids, l->count, usage_known, l) == OK)
+        return;
+    else
+        ask_error(a, 503, "busy", "try again");
+    grant_list_free(l);
+}
+
 static void get_grants(void *arg, struct ask *a)
 {
-    struct control *c = arg;
-    struct listing l = {.array = json_array()};
-    store_each_grant(c->gate.store, list_grant, &l);
-    ask_json(a, 200, json_pack("{s:o, s:I}", "grants", l.array, "total", (json_int_t)l.total));
+    list_grants(arg, a, NULL);
 }
 
 static void get_grant(void *arg, struct ask *a)
 {
-    struct control *c = arg;
-    struct listing l = {.array = json_array(), .id = ask_id(a)};
-    store_each_grant(c->gate.store, list_grant, &l);
-    if (l.total)
-        ask_json(a, 200, json_incref(json_array_get(l.array, 0)));
-    else
-        ask_error(a, 404, "not_found", "no such grant");
-    json_decref(l.array);
+    list_grants(arg, a, ask_id(a));
 }
 
 static void get_revocations(void *arg, struct ask *a)

@@ -40,7 +40,7 @@ static void grant(const struct config *c, const char *body, size_t n)
             abort();
         return;
     }
-    json_t *shown = body_of_grant(g);
+    json_t *shown = body_of_grant(g, GRANT_ACTIVE, &(struct grant_usage){1, 2});
     json_object_del(shown, "id");
     json_object_del(shown, "source");
     char *dumped = json_dumps(shown, JSON_COMPACT);

@@ -1,5 +1,7 @@
 #include "proxy/gate.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -239,6 +241,43 @@ void gate_drain(struct gate *g)
     for (struct session *s = g->first; s; s = next) {
         next = s->next;
         session_drain(s, "shutdown");
+    }
+}
+
+/* When its client last asked for something. */
+static int64_t last_request_s(const struct gate *g, const struct session *s)
+{
+    return loop_wall_s(g->loop) -
+           (int64_t)((loop_now_us(g->loop) - s->last_request_us) / UINT64_C(1000000));
+}
+
+void gate_grants_used(struct gate *g, const struct session *s)
+{
+    for (unsigned i = 0; i < s->grants.count; i++)
+        grant_table_used(g->grants, s->grants.at[i]->id, last_request_s(g, s));
+}
+
+static int compare_id(const void *key, const void *at)
+{
+    const char *const *id = at;
+
+    return strcmp(key, *id);
+}
+
+void gate_usage(const struct gate *g, const char *const *ids, size_t n, struct grant_usage *out)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i].last_use_s = grant_table_last_use(g->grants, ids[i]);
+    for (const struct session *s = g->first; s; s = s->next) {
+        int64_t last = last_request_s(g, s);
+        for (unsigned i = 0; i < s->grants.count; i++) {
+            const char *const *at = bsearch(s->grants.at[i]->id, ids, n, sizeof(*ids), compare_id);
+            struct grant_usage *u = at ? &out[at - ids] : NULL;
+            if (!u)
+                continue;
+            u->sessions++;
+            u->last_use_s = last > u->last_use_s ? last : u->last_use_s;
+        }
     }
 }
 

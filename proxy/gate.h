@@ -47,7 +47,7 @@ struct gate {
     struct tls_context *tls; /* what clients meet; NULL: plain, in tests */
     struct audit *audit;
     struct audit_ring *ring;
-    struct principals *principals; /* connections a principal, process-wide */
+    struct principals *principals;     /* connections a principal, process-wide */
     struct introspector *introspector; /* the control thread's; tickets go there */
     struct session *first;
     unsigned nsessions;
@@ -103,6 +103,10 @@ int gate_set_config(struct gate *g, const struct config *c, struct tls_context *
                     struct tls_context *upstream_tls) SL_MUST;
 /* Refuses new requests, lets those under way finish, then closes every session. */
 void gate_drain(struct gate *g);
+/* A session's grants are in use no longer, at least not by it. */
+void gate_grants_used(struct gate *g, const struct session *s);
+/* Adds to out[i] what is known of grant ids[i]; ids are sorted by strcmp. */
+void gate_usage(const struct gate *g, const char *const *ids, size_t n, struct grant_usage *out);
 /* Appends one object a session. */
 void gate_list_sessions(const struct gate *g, json_t *array);
 /* True when a login can be answered: cluster probed, keys and grants there. *why says what lacks.

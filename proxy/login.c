@@ -213,6 +213,7 @@ static void accept_login(struct exchange *ex, struct identity *id, struct grant_
         principals_leave(g->principals, &s->id);
     s->entered =
         principals_enter(g->principals, id, g->config->limits.connections_per_principal) == OK;
+    gate_grants_used(g, s);
     session_unwatch(s);
     s->topics_known = false;
     grant_set_clear(&s->grants);

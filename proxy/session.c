@@ -270,6 +270,7 @@ void session_close(struct session *s, const char *cause, bool hard)
     audit_close_event(s);
     gate_count(g, bytes_in, s->t.stats.bytes_in);
     gate_count(g, bytes_out, s->t.stats.bytes_out);
+    gate_grants_used(g, s);
     session_unwatch(s);
     if (s->entered)
         principals_leave(g->principals, &s->id);

@@ -71,6 +71,26 @@ static inline int sessions(void *arg, void (*done)(void *done_arg, json_t *array
     return OK;
 }
 
+static inline int usage(void *arg, const char *const *ids, size_t n,
+                        void (*done)(void *done_arg, const struct grant_usage *usage),
+                        void *done_arg)
+{
+    struct grant_usage *all = calloc(n + 1, sizeof(*all));
+
+    (void)arg;
+    if (hold_sessions == 2) {
+        free(all);
+        return ERR_BUSY;
+    }
+    for (size_t i = 0; i < n; i++) {
+        assert_true(i == 0 || strcmp(ids[i - 1], ids[i]) < 0);
+        all[i] = (struct grant_usage){(unsigned)i + 2, 1800000000};
+    }
+    done(done_arg, hold_sessions == 3 ? NULL : all);
+    free(all);
+    return OK;
+}
+
 static inline void metrics(void *arg,
                            void (*line)(void *line_arg, const char *name, const char *labels,
                                         const char *type, const char *help, double value),
@@ -158,6 +178,7 @@ static inline void open_control(const char *more, bool tokens)
     static const char *known[] = {"another-token-of-somebody", SECRET};
     struct control_gate gate = {.not_ready = not_ready,
                                 .sessions = sessions,
+                                .usage = usage,
                                 .metrics = metrics,
                                 .keys = keys,
                                 .unknown_kid = unknown_kid};

@@ -60,10 +60,35 @@ static void test_grants(void **state)
     assert_string_equal(said("id"), "t/1");
     assert_string_equal(said("source"), "api");
     assert_string_equal(said("group_prefix"), "bob");
+    assert_string_equal(said("state"), "active");
+    assert_int_equal(number("sessions"), 2);
+    assert_int_equal(number("last_use"), 1800000000);
     assert_string_equal(
         json_string_value(json_object_get(json_object_get(json, "principal"), "issuer")), ISSUER);
     assert_int_equal(get("/v1/grants"), 200);
     assert_int_equal(number("total"), 2);
+    const json_t *all = json_object_get(json, "grants");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(all, 0), "id")), "fixed");
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(all, 1), "sessions")), 3);
+    for (hold_sessions = 2; hold_sessions < 4; hold_sessions++) {
+        assert_int_equal(get("/v1/grants"), 503);
+        assert_int_equal(get("/v1/grants/fixed"), 503);
+    }
+    hold_sessions = 0;
+    assert_int_equal(ask("PUT", "/v1/grants/later",
+                         "{\"principal\": {\"subject\": \"bob\"}, \"topics\": [\"parts\"],"
+                         "\"not_before\": 4000000000}",
+                         AS_JSON, NULL),
+                     200);
+    assert_int_equal(get("/v1/grants/later"), 200);
+    assert_string_equal(said("state"), "not yet");
+    assert_int_equal(ask("PUT", "/v1/grants/later",
+                         "{\"principal\": {\"subject\": \"bob\"}, \"topics\": [\"parts\"],"
+                         "\"expires\": 1000}",
+                         AS_JSON, NULL),
+                     200);
+    assert_int_equal(get("/v1/grants/later"), 200);
+    assert_string_equal(said("state"), "expired");
     static const struct {
         const char *body, *why;
     } bad[] = {
@@ -86,6 +111,9 @@ static void test_grants(void **state)
     assert_int_equal(get("/v1/grants/t%2F1"), 404);
     assert_int_equal(get("/v1/revocations"), 200);
     assert_int_equal(number("total"), 1);
+    assert_int_equal(ask("DELETE", "/v1/grants/fixed", NULL, NULL, NULL), 200);
+    assert_int_equal(get("/v1/grants/fixed"), 200);
+    assert_string_equal(said("state"), "barred");
     apply_fails = 1;
     assert_int_equal(ask("PUT", "/v1/grants/y",
                          "{\"principal\": {\"subject\": \"bob\"}, \"topics\": [\"t\"]}", AS_JSON,
