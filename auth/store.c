@@ -436,8 +436,7 @@ static void finish(struct store *s, struct update *u, int written)
     update_free(u);
 }
 
-/* A change like any other, for every worker and the disk. True when the round has come to its end.
- */
+/* A change like any other. True when the round has come to its end. */
 static bool sweep_part(struct store *s, size_t *at, size_t buckets, int64_t grant_margin_s)
 {
     const struct sweep sweep = {s->config, loop_wall_s(s->loop), grant_margin_s};
