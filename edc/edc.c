@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/server.h"
+#include "edc/acl.h"
 #include "edc/events.h"
 #include "edc/refresh.h"
 #include "edc/signaling.h"
@@ -24,6 +25,7 @@ struct edc {
     struct signaling *signaling;
     struct events *events;
     struct server *server; /* NULL: off, and so is signaling */
+    struct acl *acl;
 };
 
 /* Who is not kept out by TLS or the path secret may ask; browsers never. */
@@ -118,9 +120,10 @@ struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_par
         edc_free(e);
         return NULL;
     }
-    if (!c->signaling.listen.port)
+    e->acl = acl_new(l, c, &p->changes, err, err_bytes);
+    if (e->acl && !c->signaling.listen.port)
         return e;
-    if (make_signaling(e, c, err, err_bytes) == OK) {
+    if (e->acl && make_signaling(e, c, err, err_bytes) == OK) {
         s = settings(e, c);
         e->server = server_new(l, &s, err, err_bytes);
     }
@@ -140,6 +143,7 @@ int edc_config(struct edc *e, const struct config *c)
     if (issuer_config(e->issuer, c, err, sizeof(err)) != OK ||
         tokens_config(e->tokens, c, err, sizeof(err)) != OK ||
         refresh_config(e->refresh, c, err, sizeof(err)) != OK ||
+        acl_config(e->acl, c, err, sizeof(err)) != OK ||
         token_server_config(e->token_server, c) != OK ||
         (e->server && server_config(e->server, &s, err, sizeof(err)) != OK)) {
         log_error("signaling", "%s", err);
@@ -158,6 +162,7 @@ void edc_free(struct edc *e)
         return;
     server_free(e->server);
     events_free(e->events);
+    acl_free(e->acl);
     refresh_free(e->refresh);
     token_server_free(e->token_server);
     tokens_free(e->tokens);

@@ -1,6 +1,7 @@
-/* The signaling listener: what connectors and authorization servers ask of sluice. A data plane of
- * an Eclipse Dataspace Connector, an issuer of tokens, and the other ways in which a right can come
- * and go. Each part has a file of its own with its table of routes; here they are tied.
+/* The ACL listener (edc/acl.h), and the signaling listener: what connectors and authorization
+ * servers ask of sluice. A data plane of an Eclipse Dataspace Connector, an issuer of tokens, and
+ * the other ways in which a right can come and go. Each part has a file of its own with its table
+ * of routes; here they are tied.
  *
  * Control thread. Knows the gate only through struct edc_parts, which run fills. */
 #ifndef EDC_EDC_H

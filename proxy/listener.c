@@ -235,7 +235,8 @@ static uint16_t bound_port(int fd)
 
 /* Every address that the host stands for, at one port. "::" takes IPv4 as well, so that a 0.0.0.0
  * beside it is in use already and may be missing. */
-static int bind_all(struct listener *l, const struct config *c, char *err, size_t err_bytes)
+int listener_bind(const struct endpoint *at, int fds[LISTENER_ADDRESSES_MAX], unsigned *count,
+                  uint16_t *bound, char *err, size_t err_bytes)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
                              .ai_socktype = SOCK_STREAM,
@@ -243,28 +244,39 @@ static int bind_all(struct listener *l, const struct config *c, char *err, size_
     struct addrinfo *all = NULL;
     char port[8];
     int error = 0;
-    (void)snprintf(port, sizeof(port), "%u", (unsigned)c->listen.port);
-    int found = getaddrinfo(c->listen.host, port, &hints, &all);
+    *count = 0;
+    *bound = 0;
+    (void)snprintf(port, sizeof(port), "%u", (unsigned)at->port);
+    int found = getaddrinfo(at->host, port, &hints, &all);
     if (found != 0) {
-        (void)snprintf(err, err_bytes, "listen %s: %s", c->listen.host, gai_strerror(found));
+        (void)snprintf(err, err_bytes, "listen %s: %s", at->host, gai_strerror(found));
         return ERR_CONFIG;
     }
-    for (struct addrinfo *a = all; a && l->door_count < LISTENER_ADDRESSES_MAX; a = a->ai_next) {
+    for (struct addrinfo *a = all; a && *count < LISTENER_ADDRESSES_MAX; a = a->ai_next) {
         int fd = open_door(a);
         if (fd < 0) {
             error = errno;
             continue;
         }
-        l->doors[l->door_count++] = (struct door){.listener = l, .fd = fd};
-        if (!l->port)
-            l->port = bound_port(fd);
+        fds[(*count)++] = fd;
+        if (!*bound)
+            *bound = bound_port(fd);
     }
     freeaddrinfo(all);
-    if (l->door_count > 0)
+    if (*count > 0)
         return OK;
-    (void)snprintf(err, err_bytes, "listen %s:%s: %s", c->listen.host, port,
-                   strerrordesc_np(error));
+    (void)snprintf(err, err_bytes, "listen %s:%s: %s", at->host, port, strerrordesc_np(error));
     return ERR_CONFIG;
+}
+
+static int bind_all(struct listener *l, const struct config *c, char *err, size_t err_bytes)
+{
+    int fds[LISTENER_ADDRESSES_MAX];
+    unsigned count;
+    int rc = listener_bind(&c->listen, fds, &count, &l->port, err, err_bytes);
+    for (unsigned i = 0; i < count; i++)
+        l->doors[l->door_count++] = (struct door){.listener = l, .fd = fds[i]};
+    return rc;
 }
 
 static int watch_doors(struct listener *l)

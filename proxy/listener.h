@@ -19,6 +19,7 @@
 #define LISTENER_BACKLOG       1024
 
 struct config;
+struct endpoint;
 struct listener;
 struct worker;
 
@@ -35,6 +36,12 @@ void listener_free(struct listener *l);
 void listener_config(struct listener *l, const struct config *c);
 /* The port that was bound: the configured one, or what the system chose for port 0. */
 uint16_t listener_port(const struct listener *l);
+
+/* Sockets that listen at every address that the host stands for, at one port, into fds; *count and
+ * *port (what the system chose for port 0) tell. For the listeners of other parts as well. On
+ * failure err says which address and why, and there are none. */
+int listener_bind(const struct endpoint *at, int fds[LISTENER_ADDRESSES_MAX], unsigned *count,
+                  uint16_t *port, char *err, size_t err_bytes) SL_MUST;
 
 struct listener_counts {
     uint64_t accepted; /* handed to a worker */

@@ -1,0 +1,784 @@
+#include "tests/unit/acl_bed.h"
+
+#include <openssl/evp.h>
+
+#include "base/alloc.h"
+
+/* --- messages */
+
+#define READ_T                                                                                     \
+    "{'resourceType':2,'resourceName':'t','resourcePatternType':3,'principal':'User:s',"           \
+    "'host':'*','operation':3,'permissionType':3}"
+#define DESCRIBE_T                                                                                 \
+    "{'resourceType':2,'resourceName':'t','resourcePatternType':3,'principal':'User:s',"           \
+    "'host':'*','operation':8,'permissionType':3}"
+#define READ_G                                                                                     \
+    "{'resourceType':3,'resourceName':'bob','resourcePatternType':4,'principal':'User:s',"         \
+    "'host':'*','operation':3,'permissionType':3}"
+#define START "{'creations':[" READ_T "," DESCRIBE_T "," READ_G "]}"
+#define DONE3 "{'results':[{},{},{}]}"
+#define FILTER(type, name, pattern, op)                                                            \
+    "{'resourceTypeFilter':" #type ",'resourceNameFilter':" name ",'patternTypeFilter':" #pattern  \
+    ",'principalFilter':'User:s','hostFilter':'*','operation':" #op ",'permissionType':3}"
+#define END                                                                                        \
+    "{'filters':[" FILTER(2, "'t'", 3, 3) "," FILTER(2, "'t'", 3, 8) "," FILTER(3, "'bob'", 4,     \
+                                                                                3) "]}"
+#define MATCH(type, name, pattern, op)                                                             \
+    "{'resourceType':" #type ",'resourceName':'" name "','patternType':" #pattern                  \
+    ",'principal':'User:s','host':'*','operation':" #op ",'permissionType':3}"
+#define ENDED                                                                                      \
+    "{'filterResults':[{'matchingAcls':[" MATCH(2, "t", 3, 3) "]},{'matchingAcls':[" MATCH(        \
+        2, "t", 3, 8) "]},{'"                                                                      \
+                      "matchingAcls':[" MATCH(3, "bob", 4, 3) "]}]}"
+#define ANY                                                                                        \
+    "{'resourceTypeFilter':1,'resourceNameFilter':null,'patternTypeFilter':1,"                     \
+    "'principalFilter':null,'hostFilter':null,'operation':1,'permissionType':1}"
+#define ACL(op) "{'principal':'User:s','host':'*','operation':" #op ",'permissionType':3}"
+#define SHOWN                                                                                      \
+    "{'resources':["                                                                               \
+    "{'resourceType':2,'resourceName':'t','patternType':3,'acls':[" ACL(3) "," ACL(                \
+        8) "]},"                                                                                   \
+           "{'resourceType':3,'resourceName':'bob','patternType':4,'acls':[" ACL(3) "," ACL(       \
+               8) "]}]}"
+#define NOTHING "{}"
+
+/* --- what is in force */
+
+static unsigned count;
+static char last_id[64], last[512];
+
+static void note(void *arg, const struct grant *g)
+{
+    (void)arg;
+    count++;
+    snprintf(last_id, sizeof(last_id), "%s", g->id);
+    snprintf(last, sizeof(last), "%s %s %s %u", g->subject, g->ntopics ? g->topics[0] : "-",
+             g->group_prefix[0] ? g->group_prefix : "-", g->operations);
+}
+
+static unsigned in_force(void)
+{
+    count = 0;
+    last[0] = '\0';
+    store_each_grant(store, note, NULL);
+    return count;
+}
+
+/* --- the prologue */
+
+static void says_who_it_is(void **state)
+{
+    (void)state;
+    char text[2048];
+    size_t n;
+    const struct acl_api *apis = acl_api_all(&n);
+    login();
+    for (int v = 0; v <= 5; v++) {
+        size_t at = (size_t)snprintf(text, sizeof(text), "{'apiKeys':[");
+        for (size_t i = 0; i < n; i++)
+            at += (size_t)snprintf(text + at, sizeof(text) - at,
+                                   "%s{'apiKey':%d,'minVersion':%d,'maxVersion':%d}", i ? "," : "",
+                                   apis[i].api, apis[i].offered.min, apis[i].offered.max);
+        snprintf(text + at, sizeof(text) - at, "]}");
+        ask(18, v, v >= 3 ? "{'clientSoftwareName':'a','clientSoftwareVersion':'1'}" : "{}");
+        expect(18, v, text);
+    }
+    for (int v = 0; v <= 13; v++) {
+        snprintf(text, sizeof(text),
+                 "{'brokers':[{'nodeId':7,'host':'sink.example.com','port':9096%s}]%s%s}",
+                 v >= 1 ? ",'rack':null" : "", v >= 2 ? ",'clusterId':'virtual'" : "",
+                 v >= 1 ? ",'controllerId':7" : "");
+        ask(3, v, "{}");
+        expect(3, v, text);
+    }
+    ask(3, 9, "{'topics':[{'name':'t'}]}");
+    expect(3, 9,
+           "{'brokers':[{'nodeId':7,'host':'sink.example.com','port':9096,'rack':null}],"
+           "'clusterId':'virtual','controllerId':7,'topics':[{'errorCode':3,'name':'t'}]}");
+    for (int v = 0; v <= 2; v++) {
+        ask(60, v, "{}");
+        expect(60, v,
+               "{'errorMessage':null,'clusterId':'virtual','controllerId':7,"
+               "'brokers':[{'brokerId':7,'host':'sink.example.com','port':9096,'rack':null}]}");
+    }
+    ask(60, 2, "{'endpointType':2}");
+    json_t *j = answer(60, 2, WAIT_MS);
+    assert_int_equal(json_integer_value(json_object_get(j, "errorCode")), 114);
+    json_decref(j);
+}
+
+static void unknown_version_of_api_versions(void **state)
+{
+    (void)state;
+    static const uint8_t frame[] = {0, 0, 0, 12, 0, 18, 0, 99, 0, 0, 0, 9, 0, 0, 0, 0};
+    dial();
+    send_bytes(frame, sizeof(frame));
+    expect(18, 0, "{'errorCode':35,'apiKeys':[{'apiKey':18,'minVersion':0,'maxVersion':5}]}");
+}
+
+static void before_the_login(void **state)
+{
+    (void)state;
+    static const struct {
+        int api, version;
+        const char *body;
+    } cases[] = {
+        {3, 9, "{}"},   {60, 0, "{}"}, {29, 3, ANY},
+        {30, 3, START}, {31, 3, END},  {36, 2, "{}"},
+        {0, 9, "{}"},   {1, 12, "{}"}, {17, 0, "{'mechanism':'PLAIN'}"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        dial();
+        ask(cases[i].api, cases[i].version, cases[i].body);
+        expect_closed();
+    }
+    dial();
+    ask(18, 0, "{}");
+    json_decref(answer(18, 0, WAIT_MS));
+    ask(18, 0, "{}"); /* once is enough */
+    expect_closed();
+    assert_int_equal(in_force(), 0);
+    assert_true(audited("\"protocol\"", "not now") >= 8);
+}
+
+static void not_offered(void **state)
+{
+    (void)state;
+    static const int others[] = {0, 1, 2, 10, 16, 19, 20, 32, 37, 42, 50};
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+        const struct message *m = schema_find(others[i], true);
+        login();
+        ask(others[i], m->versions.max, "{}");
+        expect_closed();
+    }
+    login();
+    ask(17, 1, "{'mechanism':'PLAIN'}"); /* no second login on a connection */
+    expect_closed();
+    static const uint8_t old[] = {0, 0, 0, 14, 0, 30, 0, 0, 0, 0, 0, 9, 0xff, 0xff, 0, 0, 0, 0};
+    login();
+    send_bytes(old, sizeof(old)); /* CreateAcls version 0 */
+    expect_closed();
+}
+
+/* --- logging in */
+
+static void scram(enum scram_hash hash, const char *name, const char *user, const char *password,
+                  bool good)
+{
+    struct scram s;
+    char out[SCRAM_MESSAGE_MAX], challenge[SCRAM_MESSAGE_MAX];
+    size_t n;
+    const char *why;
+    dial();
+    handshake(name);
+    assert_int_equal(scram_first(&s, hash, user, NULL, out, &n, &why), OK);
+    sasl(out, n);
+    json_t *j = answer(36, 2, WAIT_MS);
+    const char *text = json_string_value(json_object_get(j, "authBytes"));
+    n = (size_t)EVP_DecodeBlock((unsigned char *)challenge, (const unsigned char *)text,
+                                (int)strlen(text));
+    while (n > 0 && challenge[n - 1] == 0)
+        n--;
+    json_decref(j);
+    assert_int_equal(scram_final(&s, password, NULL, challenge, n, out, &n, &why), OK);
+    sasl(out, n);
+    j = answer(36, 2, WAIT_MS);
+    assert_int_equal(json_integer_value(json_object_get(j, "errorCode")), good ? 0 : 58);
+    json_decref(j);
+    if (good) {
+        ask(29, 1, ANY);
+        expect(29, 1, NOTHING);
+    } else {
+        expect_closed();
+    }
+}
+
+static void scram_logins(void **state)
+{
+    (void)state;
+    scram(SCRAM_SHA_256, "SCRAM-SHA-256", "edc", PASSWORD, true);
+    scram(SCRAM_SHA_512, "SCRAM-SHA-512", "edc", PASSWORD, true);
+    scram(SCRAM_SHA_256, "SCRAM-SHA-256", "edc", "wrong", false);
+    scram(SCRAM_SHA_512, "SCRAM-SHA-512", "nobody", PASSWORD, false);
+    assert_int_equal(audited("auth_ok", "SCRAM-SHA-512"), 1);
+    assert_int_equal(audited("auth_fail", "SCRAM-SHA-256"), 1);
+    assert_int_equal(audited("auth_fail", "nobody"), 1);
+}
+
+/* A no comes late, ends the connection, and tells nothing. */
+static void refused_logins(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t n;
+    } cases[] = {{"\0edc\0wrong", 10}, {"\0nobody\0wrong", 13}, {"nonsense", 8}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        uint64_t start = loop_clock_us(loop);
+        dial();
+        handshake("PLAIN");
+        sasl(cases[i].text, cases[i].n);
+        expect(36, 2,
+               "{'errorCode':58,"
+               "'errorMessage':'Authentication failed: Invalid username or password'}");
+        assert_true(loop_clock_us(loop) - start >= (ACL_REFUSAL_MS - 50) * UINT64_C(1000));
+        expect_closed();
+    }
+    assert_int_equal(audited("auth_fail", "no such user, or not its password"), 2);
+    dial();
+    ask(17, 1, "{'mechanism':'GSSAPI'}");
+    expect(17, 1, "{'errorCode':33," MECHANISMS "}");
+    expect_closed();
+    dial(); /* nothing more is heard meanwhile */
+    handshake("PLAIN");
+    sasl("\0edc\0wrong", 10);
+    sasl("\0edc\0" PASSWORD, 5 + sizeof(PASSWORD) - 1);
+    ask(30, 3, START);
+    json_decref(answer(36, 2, WAIT_MS));
+    expect_closed();
+    assert_int_equal(in_force(), 0);
+    assert_int_equal(audited("auth_ok", NULL), 0);
+    assert_int_equal(audited(PASSWORD, NULL), 0);
+}
+
+/* --- the requests */
+
+static void start_and_end(void **state)
+{
+    (void)state;
+    login();
+    for (int v = 1; v <= 3; v++) {
+        ask(30, v, START);
+        expect(30, v, DONE3);
+        assert_int_equal(in_force(), 1);
+        assert_string_equal(last, "s t bob 1");
+        ask(30, v, START); /* again: nothing changes */
+        expect(30, v, DONE3);
+        assert_int_equal(in_force(), 1);
+        ask(29, v, ANY);
+        expect(29, v, SHOWN);
+        ask(31, v, END);
+        expect(31, v, ENDED);
+        assert_int_equal(in_force(), 0);
+        ask(31, v, END); /* again: nothing is left */
+        expect(31, v,
+               "{'filterResults':[{},{},"
+               "{}]}");
+        ask(29, v, ANY);
+        expect(29, v, NOTHING);
+    }
+    assert_int_equal(audited("\"event_code\":\"grant\"", "\"status_detail\":\"edc\""), 6);
+    assert_int_equal(audited("\"revocation\"", "192.0.2.1"), 3);
+}
+
+/* The answer waits for every worker; nothing overtakes it. */
+static void answered_when_in_force(void **state)
+{
+    (void)state;
+    login();
+    settle(20);
+    holding = true;
+    ask(30, 3, START);
+    ask(29, 3, ANY); /* pipelined behind it */
+    assert_null(answer(30, 3, 100));
+    assert_int_equal(nheld, 2);
+    let_go();
+    expect(30, 3, DONE3);
+    expect(29, 3, SHOWN);
+    holding = true;
+    ask(31, 3, END);
+    assert_null(answer(31, 3, 100));
+    assert_int_equal(in_force(), 0); /* closed at once, told when it is done */
+    let_go();
+    expect(31, 3, ENDED);
+}
+
+/* Another connection's change waits for this one's. */
+static void changes_wait_for_each_other(void **state)
+{
+    (void)state;
+    login();
+    settle(20);
+    holding = true;
+    ask(30, 3, START);
+    assert_null(answer(30, 3, 50));
+    int first = client;
+    client = -1;
+    holding = false;
+    login();
+    ask(31, 3, END);
+    assert_null(answer(31, 3, 50));
+    assert_int_equal(in_force(), 1);
+    let_go();
+    expect(31, 3, ENDED);
+    assert_int_equal(in_force(), 0);
+    close(first);
+}
+
+/* The client goes; what it asked for is done all the same. */
+static void a_change_outlives_its_connection(void **state)
+{
+    (void)state;
+    login();
+    settle(20);
+    ask(30, 3, START);
+    expect(30, 3, DONE3);
+    holding = true;
+    ask(31, 3, END);
+    assert_null(answer(31, 3, 50));
+    hang_up();
+    settle(30);
+    let_go();
+    settle(30);
+    assert_int_equal(in_force(), 0);
+    login();
+    ask(29, 3, ANY);
+    expect(29, 3, NOTHING);
+    holding = true;
+    ask(30, 3, START);
+    assert_null(answer(30, 3, 50)); /* and the bed closes with a change under way */
+}
+
+static void what_is_left(void **state)
+{
+    (void)state;
+    login();
+    ask(30, 3, START);
+    expect(30, 3, DONE3);
+    /* The group goes; the topic stays readable without one. */
+    ask(31, 3, "{'filters':[" FILTER(3, "null", 1, 1) "]}");
+    expect(31, 3,
+           "{'filterResults':[{'matchingAcls':[" MATCH(3, "bob", 4, 3) "," MATCH(3, "bob", 4,
+                                                                                 8) "]}]}");
+    assert_int_equal(in_force(), 1);
+    assert_string_equal(last, "s t - 1");
+    ask(30, 3, START);
+    expect(30, 3, DONE3);
+    assert_int_equal(in_force(), 2);
+    ask(29, 3, ANY);
+    expect(29, 3, SHOWN); /* each ACL once */
+    ask(31, 3, "{'filters':[" FILTER(2, "'t'", 3, 1) "]}");
+    expect(
+        31, 3,
+        "{'filterResults':[{'matchingAcls':[" MATCH(2, "t", 3, 3) "," MATCH(2, "t", 3, 8) "]}]}");
+    assert_int_equal(in_force(), 1);
+    assert_string_equal(last, "s - bob 1");
+    ask(31, 3, "{'filters':[" ANY "]}");
+    expect(31, 3,
+           "{'filterResults':[{'matchingAcls':[" MATCH(3, "bob", 4, 3) "," MATCH(3, "bob", 4,
+                                                                                 8) "]}]}");
+    assert_int_equal(in_force(), 0);
+}
+
+/* Everything that is not taken has its own error, and nothing of it is done. */
+static void refusals(void **state)
+{
+    (void)state;
+#define ITEM(type, name, pattern, principal, host, op, permission)                                 \
+    "{'resourceType':" #type ",'resourceName':'" name "','resourcePatternType':" #pattern          \
+    ",'principal':'" principal "','host':'" host "','operation':" #op                              \
+    ",'permissionType':" #permission "}"
+    static const char *const items[] = {
+        ITEM(2, "t", 4, "User:s", "*", 3, 3),   /* a topic by prefix */
+        ITEM(2, "*", 3, "User:s", "*", 3, 3),   /* every topic */
+        ITEM(2, "", 3, "User:s", "*", 3, 3),    /* no name */
+        ITEM(2, "a b", 3, "User:s", "*", 3, 3), /* no topic's name */
+        ITEM(2, "__consumer_offsets", 3, "User:s", "*", 3, 3),
+        ITEM(2, "t", 3, "User:s", "*", 2, 3),  /* ALL */
+        ITEM(2, "t", 3, "User:s", "*", 5, 3),  /* CREATE */
+        ITEM(2, "t", 3, "User:s", "*", 6, 3),  /* DELETE */
+        ITEM(2, "t", 3, "User:s", "*", 11, 3), /* ALTER_CONFIGS */
+        ITEM(2, "t", 3, "User:s", "*", 0, 3),  /* UNKNOWN */
+        ITEM(2, "t", 3, "User:s", "*", 3, 2),  /* DENY */
+        ITEM(2, "t", 3, "User:s", "*", 3, 1),  /* ANY */
+        ITEM(2, "t", 3, "User:s", "10.0.0.1", 3, 3),
+        ITEM(2, "t", 3, "User:s", "", 3, 3),
+        ITEM(2, "t", 3, "User:*", "*", 3, 3), /* everybody */
+        ITEM(2, "t", 3, "User:", "*", 3, 3),
+        ITEM(2, "t", 3, "s", "*", 3, 3),
+        ITEM(2, "t", 3, "Group:s", "*", 3, 3),
+        ITEM(2, "t", 3, "User:a\\tb", "*", 3, 3),
+        ITEM(2, "t", 3, "User:s", "*", 8, 3),   /* DESCRIBE alone */
+        ITEM(3, "bob", 3, "User:s", "*", 3, 3), /* a group by its whole name */
+        ITEM(3, "", 4, "User:s", "*", 3, 3),
+        ITEM(3, "*", 4, "User:s", "*", 3, 3),
+        ITEM(3, "bob\\n", 4, "User:s", "*", 3, 3),
+        ITEM(3, "bob", 4, "User:s", "*", 4, 3), /* WRITE */
+        ITEM(3, "bob", 1, "User:s", "*", 3, 3), /* ANY pattern */
+        ITEM(5, "x", 3, "User:s", "*", 4, 3),   /* a transactional id by its whole name */
+        ITEM(5, "x", 4, "User:s", "*", 3, 3),   /* READ */
+        ITEM(4, "kafka-cluster", 3, "User:s", "*", 8, 3),
+        ITEM(6, "x", 3, "User:s", "*", 8, 3),
+        ITEM(1, "t", 3, "User:s", "*", 3, 3), /* ANY type */
+        ITEM(0, "t", 3, "User:s", "*", 3, 3),
+        ITEM(99, "t", 3, "User:s", "*", 3, 3),
+    };
+    char text[1024];
+    login();
+    for (size_t i = 0; i < sizeof(items) / sizeof(*items); i++) {
+        snprintf(text, sizeof(text), "{'creations':[%s]}", items[i]);
+        ask(30, 3, text);
+        json_t *j = answer(30, 3, WAIT_MS);
+        json_t *result = json_array_get(json_object_get(j, "results"), 0);
+        if (json_integer_value(json_object_get(result, "errorCode")) != 42 ||
+            json_string_length(json_object_get(result, "errorMessage")) < 10)
+            fail_msg("%s: %s", items[i], json_dumps(j, 0));
+        json_decref(j);
+    }
+    assert_int_equal(in_force(), 0);
+    assert_int_equal(audited("\"denial\"", "CreateAcls"), sizeof(items) / sizeof(*items));
+    /* What stands beside it is done. */
+    ask(30, 3, "{'creations':[" READ_T "," ITEM(2, "*", 3, "User:s", "*", 3, 3) "," READ_G "]}");
+    expect(30, 3,
+           "{'results':[{},{'errorCode':42,"
+           "'errorMessage':'The topic has a name that cannot be granted.'},"
+           "{}]}");
+    assert_int_equal(in_force(), 1);
+    assert_string_equal(last, "s t bob 1");
+    /* DESCRIBE goes with what is in force. */
+    ask(30, 3, "{'creations':[" DESCRIBE_T "]}");
+    expect(30, 3, "{'results':[{}]}");
+}
+
+static void long_names(void **state)
+{
+    (void)state;
+    static const struct {
+        int type, pattern;
+        size_t n;
+        bool good;
+    } cases[] = {{2, 3, 249, true},  {2, 3, 250, false},   {3, 4, 249, true},
+                 {3, 4, 250, false}, {3, 4, 10000, false}, {2, 3, 10000, false}};
+    static char name[10001], text[11000];
+    login();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        memset(name, 'a', cases[i].n);
+        name[cases[i].n] = '\0';
+        snprintf(text, sizeof(text),
+                 "{'creations':[{'resourceType':%d,'resourceName':'%s','resourcePatternType':%d,"
+                 "'principal':'User:s','host':'*','operation':3,'permissionType':3}]}",
+                 cases[i].type, name, cases[i].pattern);
+        ask(30, 3, text);
+        json_t *j = answer(30, 3, WAIT_MS);
+        json_t *result = json_array_get(json_object_get(j, "results"), 0);
+        assert_int_equal(json_integer_value(json_object_get(result, "errorCode")),
+                         cases[i].good ? 0 : 42);
+        json_decref(j);
+    }
+    for (size_t n = 255; n <= 256; n++) { /* a subject */
+        memset(name, 's', n);
+        name[n] = '\0';
+        snprintf(text, sizeof(text),
+                 "{'creations':[{'resourceType':2,'resourceName':'t','resourcePatternType':3,"
+                 "'principal':'User:%s','host':'*','operation':3,'permissionType':3}]}",
+                 name);
+        ask(30, 3, text);
+        json_t *j = answer(30, 3, WAIT_MS);
+        json_t *result = json_array_get(json_object_get(j, "results"), 0);
+        assert_int_equal(json_integer_value(json_object_get(result, "errorCode")),
+                         n == 255 ? 0 : 42);
+        json_decref(j);
+    }
+    assert_int_equal(in_force(), 3);
+}
+
+static void bad_filters(void **state)
+{
+    (void)state;
+    login();
+    ask(30, 3, START);
+    expect(30, 3, DONE3);
+    ask(31, 3,
+        "{'filters':[" FILTER(0, "null", 1, 1) "," FILTER(2, "null", 0, 1) "," FILTER(
+            2, "null", 1, 0) "," FILTER(2, "null", 9, 1) "]}");
+    json_t *j = answer(31, 3, WAIT_MS);
+    for (size_t i = 0; i < 4; i++) {
+        json_t *r = json_array_get(json_object_get(j, "filterResults"), i);
+        assert_int_equal(json_integer_value(json_object_get(r, "errorCode")), 42);
+    }
+    json_decref(j);
+    assert_int_equal(in_force(), 1);
+    ask(29, 3, FILTER(0, "null", 1, 1));
+    expect(29, 3, "{'errorCode':42,'errorMessage':'The filter contains unknown elements.'}");
+}
+
+/* --- bounds */
+
+/* n creations, each of a topic of its own. */
+static char *many(size_t n, const char *subject)
+{
+    size_t room = 64 + n * 200, at;
+    char *text = malloc(room);
+    at = (size_t)snprintf(text, room, "{'creations':[");
+    for (size_t i = 0; i < n; i++)
+        at += (size_t)snprintf(text + at, room - at,
+                               "%s{'resourceType':2,'resourceName':'t%zu',"
+                               "'resourcePatternType':3,'principal':'User:%s','host':'*',"
+                               "'operation':3,'permissionType':3}",
+                               i ? "," : "", i, subject);
+    snprintf(text + at, room - at, "]}");
+    return text;
+}
+
+static void too_many(void **state)
+{
+    (void)state;
+    char *text = many(ACL_ITEMS_MAX + 1, "s");
+    login();
+    ask(30, 3, text);
+    expect_closed();
+    free(text);
+    text = many(GRANT_SET_MAX + 1, "s"); /* its logins would fail */
+    login();
+    ask(30, 3, text);
+    json_t *j = answer(30, 3, WAIT_MS);
+    json_t *r = json_array_get(json_object_get(j, "results"), 0);
+    assert_int_equal(json_integer_value(json_object_get(r, "errorCode")), 44);
+    json_decref(j);
+    free(text);
+    assert_int_equal(in_force(), 0);
+    text = many(GRANT_SET_MAX, "s");
+    for (int i = 0; i < 2; i++) { /* the second time they are there already */
+        ask(30, 3, text);
+        j = answer(30, 3, WAIT_MS);
+        r = json_array_get(json_object_get(j, "results"), GRANT_SET_MAX - 1);
+        assert_int_equal(json_integer_value(json_object_get(r, "errorCode")), 0);
+        json_decref(j);
+    }
+    free(text);
+    assert_int_equal(in_force(), GRANT_SET_MAX);
+    ask(31, 3, "{'filters':[" ANY "]}");
+    j = answer(31, 3, WAIT_MS);
+    r = json_object_get(json_array_get(json_object_get(j, "filterResults"), 0), "matchingAcls");
+    assert_int_equal(json_array_size(r), 2 * GRANT_SET_MAX);
+    json_decref(j);
+    assert_int_equal(in_force(), 0);
+}
+
+/* The store takes no more: what was asked for together is not had in part. */
+static void no_room(void **state)
+{
+    (void)state;
+    char *text = many(8, "s");
+    config->limits.grants = 5;
+    assert_int_equal(store_config_grants(store, config, NULL, NULL), OK);
+    settle(20);
+    login();
+    ask(30, 3, text);
+    json_t *j = answer(30, 3, WAIT_MS);
+    for (size_t i = 0; i < 8; i++) {
+        json_t *r = json_array_get(json_object_get(j, "results"), i);
+        assert_int_equal(json_integer_value(json_object_get(r, "errorCode")), 44);
+    }
+    json_decref(j);
+    free(text);
+    assert_int_equal(in_force(), 0);
+}
+
+static void every_split(void **state)
+{
+    (void)state;
+    struct octets frames[3];
+    login();
+    for (int version = 1; version <= 3; version += 2) {
+        frames[0] = frame_of(30, version, START);
+        frames[1] = frame_of(29, version, ANY);
+        frames[2] = frame_of(31, version, END);
+        for (size_t at = 1; at < frames[0].n; at++) {
+            for (size_t i = 0; i < 3; i++) {
+                size_t cut = at < frames[i].n ? at : frames[i].n - 1;
+                send_bytes(frames[i].p, cut);
+                settle(0);
+                send_bytes(frames[i].p + cut, frames[i].n - cut);
+            }
+            expect(30, version, DONE3);
+            expect(29, version, SHOWN);
+            expect(31, version, ENDED);
+        }
+        for (size_t i = 0; i < 3; i++)
+            free(frames[i].p);
+    }
+    assert_int_equal(in_force(), 0);
+}
+
+/* Cut short, the frame's length told as it then is: closed, and nothing done. */
+static void every_cut(void **state)
+{
+    (void)state;
+    struct octets f = frame_of(30, 3, START);
+    for (size_t n = 5; n < f.n; n++) {
+        login();
+        for (int i = 0; i < 4; i++)
+            f.p[i] = (uint8_t)((n - 4) >> (24 - 8 * i));
+        send_bytes(f.p, n);
+        expect_closed();
+    }
+    free(f.p);
+    assert_int_equal(in_force(), 0);
+}
+
+static void lengths(void **state)
+{
+    (void)state;
+    static const uint8_t zero[4] = {0}, negative[4] = {0xff, 0xff, 0xff, 0xff};
+    const uint32_t before = config->limits.frame_preauth_bytes + 1;
+    const uint32_t after = config->limits.frame_bytes + 1;
+    const uint8_t large[4] = {(uint8_t)(before >> 24), (uint8_t)(before >> 16),
+                              (uint8_t)(before >> 8), (uint8_t)before};
+    const uint8_t larger[4] = {(uint8_t)(after >> 24), (uint8_t)(after >> 16),
+                               (uint8_t)(after >> 8), (uint8_t)after};
+    dial();
+    send_bytes(zero, 4);
+    expect_closed();
+    dial();
+    send_bytes(negative, 4);
+    expect_closed();
+    dial();
+    send_bytes(large, 4);
+    expect_closed();
+    login();
+    send_bytes(larger, 4);
+    expect_closed();
+    login();
+    send_bytes(large, 4); /* fine now */
+    settle(20);
+    assert_false(is_closed());
+}
+
+/* --- deadlines */
+
+static void deadlines(void **state)
+{
+    (void)state;
+    uint64_t start = loop_clock_us(loop);
+    login();
+    for (int i = 0; i < 20 && !is_closed(); i++) { /* a byte now and then is no request */
+        send_bytes((const uint8_t *)"\0\0\1\0aaaaaaaaaaaaaaaaaaaaaaaa" + i, 1);
+        settle(50);
+    }
+    assert_true(is_closed());
+    assert_true(loop_clock_us(loop) - start < 900000);
+    login();
+    start = loop_clock_us(loop);
+    assert_true(until(is_closed, 3000)); /* idle_timeout_ms */
+    assert_true(loop_clock_us(loop) - start > 900000);
+    dial();
+    start = loop_clock_us(loop);
+    ask(18, 0, "{}");
+    json_decref(answer(18, 0, WAIT_MS));
+    assert_true(until(is_closed, 5000)); /* auth_timeout_ms */
+    assert_true(loop_clock_us(loop) - start > 2500000);
+}
+
+/* --- many connections */
+
+static void room_for_those_who_may(void **state)
+{
+    (void)state;
+    int fds[ACL_CONNECTIONS_MAX];
+    unsigned n = 0;
+    for (; n < ACL_PER_ADDRESS_MAX; n++) {
+        dial();
+        fds[n] = client;
+        client = -1;
+    }
+    assert_int_equal(acl->nconns, ACL_PER_ADDRESS_MAX);
+    int pair[2];
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(0xc0000201)}};
+    struct sockaddr_storage peer = {0};
+    memcpy(&peer, &in, sizeof(in));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(acl_conn_new(acl, pair[0], &peer), ERR_LIMIT);
+    assert_int_equal(read(pair[1], &n, 1), 0); /* it was closed */
+    close(pair[1]);
+    for (unsigned i = 0; i < ACL_PER_ADDRESS_MAX; i++)
+        close(fds[i]);
+    settle(30);
+    assert_int_equal(acl->nconns, 0);
+    login(); /* and there is room again */
+}
+
+/* --- reload */
+
+static void reload(void **state)
+{
+    (void)state;
+    char err[256] = "";
+    struct config *same = config_with(USERS),
+                  *other = config_with(
+                      ", users: [{name: edc, password_file: s}, {name: two, password_file: s}]");
+    login();
+    /* What acl_config does once it has the users. */
+    acl->config = same;
+    for (struct acl_conn *c = acl->conns; c; c = c->next)
+        assert_true(acl_conn_welcome(c));
+    assert_int_equal(scram_users_set(acl->users, &(struct scram_user){"edc", "another one"}, 1),
+                     OK);
+    for (struct acl_conn *c = acl->conns; c; c = c->next)
+        assert_false(acl_conn_welcome(c));
+    acl->config = config;
+    assert_int_equal(acl_config(acl, other, err, sizeof(err)), OK);
+    expect_closed();
+    config_unref(same);
+    config_unref(other);
+}
+
+/* --- without memory */
+
+static void no_memory(void **state)
+{
+    (void)state;
+    unsigned finished = 0;
+    if (!sl_alloc_fail_after(0))
+        skip();
+    for (unsigned n = 1; n < 400 && finished < 3; n++) {
+        struct octets f = frame_of(30, 3, START);
+        login();
+        settle(5);
+        send_bytes(f.p, f.n);
+        sl_alloc_fail_after(n);
+        bool ended = until(frame_there, 200);
+        unsigned failed = sl_alloc_failed();
+        sl_alloc_fail_after(0);
+        free(f.p);
+        if (!ended)
+            fail_msg("allocation %u: neither an answer nor an end", n);
+        finished += failed == 0;
+    }
+    assert_true(finished > 0);
+    ngot = 0;
+    login();
+    ask(31, 3, END);
+    json_decref(answer(31, 3, WAIT_MS));
+    assert_int_equal(in_force(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        acl_test(says_who_it_is),
+        acl_test(unknown_version_of_api_versions),
+        acl_test(before_the_login),
+        acl_test(not_offered),
+        acl_test(scram_logins),
+        acl_test(refused_logins),
+        acl_test(start_and_end),
+        acl_test(answered_when_in_force),
+        acl_test(changes_wait_for_each_other),
+        acl_test(a_change_outlives_its_connection),
+        acl_test(what_is_left),
+        acl_test(refusals),
+        acl_test(long_names),
+        acl_test(bad_filters),
+        acl_test(too_many),
+        acl_test(no_room),
+        acl_test(every_split),
+        acl_test(every_cut),
+        acl_test(lengths),
+        acl_test(deadlines),
+        acl_test(room_for_those_who_may),
+        acl_test(reload),
+        acl_test(no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
