@@ -22,6 +22,7 @@ struct registrar {
     bool registered;
     bool asking; /* the call asks whether we are still known */
     unsigned failures;
+    uint64_t look_ms; /* until the next look at the registration */
 };
 
 static bool is_dps(const struct config *c)
@@ -126,6 +127,14 @@ static void arm(struct registrar *r, uint64_t wait_ms)
         log_error("signaling", "no timer: the registration is not looked after");
 }
 
+/* Looks again: soon after a registration, since a connector that was just busy with a former one of
+ * the same id may put that one's state (unavailable) over the new one; then less and less often. */
+static void arm_look(struct registrar *r)
+{
+    arm(r, r->look_ms);
+    r->look_ms = r->look_ms * 2 < REGISTER_CHECK_MS ? r->look_ms * 2 : REGISTER_CHECK_MS;
+}
+
 static void failed(struct registrar *r, const char *why, int status)
 {
     uint64_t wait = REGISTER_FIRST_MS;
@@ -150,7 +159,11 @@ static void on_registered(struct registrar *r, const struct http_answer *a)
                  r->config->signaling.control_plane.id);
     r->registered = true;
     r->failures = 0;
-    arm(r, is_dps(r->config) ? REGISTER_REPEAT_MS : REGISTER_CHECK_MS);
+    r->look_ms = REGISTER_FIRST_MS;
+    if (is_dps(r->config))
+        arm(r, REGISTER_REPEAT_MS);
+    else
+        arm_look(r);
 }
 
 /* Lost, or not as we are: at once again. An answer that cannot be had says nothing about it. */
@@ -162,7 +175,7 @@ static void on_looked(struct registrar *r, const struct http_answer *a)
     }
     r->failures = 0;
     if (a->status == 200 && registrar_matches(r->config, a->body, a->len)) {
-        arm(r, REGISTER_CHECK_MS);
+        arm_look(r);
         return;
     }
     log_warn("signaling", "the registration at the control plane is lost or another: again");

@@ -1,7 +1,8 @@
 /* Registering at the control plane: at start, since a connector that was told "gone" or found us
  * away takes long to come back by itself, and again whenever the registration is lost or another.
  *
- *   legacy  POST {url}/v1/dataplanes, then GET {url}/v1/dataplanes/{id} every REGISTER_CHECK_MS
+ *   legacy  POST {url}/v1/dataplanes, then GET {url}/v1/dataplanes/{id} after REGISTER_FIRST_MS,
+ *           twice that and so on, at last every REGISTER_CHECK_MS
  *   DPS     PUT {url}/dataplanes, repeated every REGISTER_REPEAT_MS (it replaces itself)
  *
  * Failures are tried again with back-off. Grants in force do not care. A graceful end leaves the
