@@ -63,12 +63,18 @@ def keycloak(lab):
 @pytest.fixture(scope="module")
 def make_plane(request, make_gate, workspace, authority):
     """make_plane(connector, name="", ...) -> Plane, registered and AVAILABLE. All planes of a
-    connector have one id unless told otherwise, so that the last one that starts is the one that
-    is used."""
+    connector have one id unless told otherwise; each takes the place of the one before it, which
+    is ended first, since two with one id would each renew its registration."""
+    running = {}
+
     def make(connector, name="plane", identity="sluice", start=True, gate=None, **arguments):
+        former = running.pop((connector, identity), None)
+        if former is not None:
+            former.gate.close()
         plane = planes.Plane(workspace / f"{request.path.stem}-{name}-signaling", authority,
                              connector, identity, **arguments)
         plane.gate = make_gate(name, start=start, config=plane.config, **(gate or {}))
+        running[connector, identity] = plane
         return plane.wait_available() if start else plane
     return make
 

@@ -188,3 +188,8 @@ class Realm:
 
     def secret(self, client):
         return self.admin("GET", f"/clients/{client['id']}/client-secret")["value"]
+
+    def revoke(self, client, secret, token):
+        """RFC 7009 at Keycloak itself."""
+        self.keycloak.form(f"{self._path}/revoke", {
+            "client_id": client, "client_secret": secret, "token": token})
