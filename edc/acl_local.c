@@ -1,4 +1,6 @@
 /* What a broker says of itself: which requests it takes, and that it is the only node. */
+#include <assert.h>
+
 #include "codec/reply.h"
 #include "edc/acl_priv.h"
 
@@ -43,12 +45,14 @@ static int add_apis(struct msg *m)
 
 void acl_versions(struct acl_ask *ask)
 {
-    const struct versions *v = &acl_api_find(18)->offered;
+    const struct acl_api *own = acl_api_find(18);
     int rc;
 
-    if (ask->head.version > v->max) { /* KIP-511: its body was not read */
+    assert(own);
+    if (ask->head.version > own->offered.max) { /* KIP-511: its body was not read */
         ask->head.version = 0;
-        rc = reply_unsupported_version(&ask->reply, &ask->arena, v->min, v->max);
+        rc =
+            reply_unsupported_version(&ask->reply, &ask->arena, own->offered.min, own->offered.max);
         acl_conn_answer(ask, rc);
         return;
     }

@@ -11,7 +11,7 @@ static const char *const namespaces[] = {JSONLD_EDC, JSONLD_DSPACE, JSONLD_DSPAC
 int jsonld_fault(struct jsonld *j, const char *place, const char *what)
 {
     if (!j->fault[0])
-        snprintf(j->fault, sizeof(j->fault), "%s%s%s", place, *place ? ": " : "", what);
+        snprintf(j->fault, sizeof(j->fault), "%.120s%s%.120s", place, *place ? ": " : "", what);
     return ERR_MALFORMED;
 }
 
