@@ -455,19 +455,44 @@ static bool shares_subjects(const struct config *c, const char *issuer)
 static void check_shared(struct build *b, const struct config *c, const struct ranked *r, size_t n)
 {
     for (size_t i = 0; i < n;) {
-        size_t end = i + 1;
-        while (end < n && compare_principal(r[i].grant, r[end].grant) == 0)
-            end++;
-        if (end - i > 1 && shares_subjects(c, r[i].grant->issuer)) {
+        size_t end = i, unbound = 0;
+        for (; end < n && compare_principal(r[i].grant, r[end].grant) == 0; end++)
+            unbound += r[end].grant->tokens.count == 0;
+        if (end - i > 1 && unbound > 0 && shares_subjects(c, r[i].grant->issuer)) {
             char where[32];
             snprintf(where, sizeof(where), "grants[%zu]", r[i].index);
             caution(b, where, "principal",
                     "has %zu grants and its issuer's subjects are shared: tokens that name their "
-                    "transfer (`claims.transfer`) are kept apart, others are refused as ambiguous",
+                    "transfer (`claims.transfer`) or are bound by a grant (`tokens`) are kept "
+                    "apart, others are refused as ambiguous",
                     end - i);
         }
         i = end;
     }
+}
+
+/* Do tokens of this issuer tell transfers apart by themselves? Those that sluice signs have a
+ * subject each. */
+static bool tells_apart(const struct build *b, const struct issuer_config *i, size_t index)
+{
+    char where[32];
+    snprintf(where, sizeof(where), "issuers[%zu]", index);
+    return !i->shared_subjects || i->claims.transfer || given(b, where, "signing_keys");
+}
+
+/* Transfers come and go, and nothing in any token says whose it is. */
+static void check_only_shared(struct build *b, const struct config *c)
+{
+    if (!c->signaling.listen.port && !c->acl_listener.listen.port)
+        return;
+    for (size_t i = 0; i < c->nissuers; i++)
+        if (tells_apart(b, &c->issuers[i], i))
+            return;
+    if (c->nissuers > 0)
+        caution(b, "", "issuers",
+                "has shared subjects only: consumers are kept apart by the `jti` of tokens that a "
+                "grant binds, and one that fetches its tokens itself gets nothing; better is "
+                "`claims.transfer`, or sluice's own tokens (`signing_keys`)");
 }
 
 static void check_grants(struct build *b, struct config *c)
@@ -506,6 +531,7 @@ void config_check(struct build *b, struct config *c)
     config_check_tokens(b, c);
     check_limits(b, c);
     check_grants(b, c);
+    check_only_shared(b, c);
     if (!c->store_path)
         caution(b, "", "store.path",
                 "is missing: grants of the control API and revocations are lost at a restart");

@@ -422,6 +422,24 @@ static void test_grants(void **state)
     expect_warning(GOOD "grants: [{id: a, principal: {subject: s}, topics: [t]},\n"
                         " {id: b, principal: {subject: s}, topics: [u]}]\n",
                    "has 2 grants and its issuer's subjects are shared");
+    c = parse_good(GOOD "grants: [{id: a, principal: {subject: s}, topics: [t], tokens: [j1]},\n"
+                        " {id: b, principal: {subject: s}, topics: [u], tokens: [j2]}]\n");
+    assert_int_equal(config_warnings(c)->count, 0);
+    assert_int_equal(c->grants[1].tokens.count, 1);
+    config_unref(c);
+    expect(GRANT(", topics: [t], tokens: ['']"), "tokens");
+    expect(GRANT(", topics: [t], tokens: [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]"), "16");
+    /* Where transfers come and go, tokens must tell them apart. */
+#define SIGNALING "signaling: {listen: '127.0.0.1:9191'}\n"
+    expect_warning(GOOD SIGNALING, "has shared subjects only");
+    c = parse_good(HEAD UPSTREAM REST SIGNALING
+                   "issuers: [{issuer: 'https://i', audience: a, claims: {transfer: t}}]\n");
+    assert_int_equal(config_warnings(c)->count, 0);
+    config_unref(c);
+    c = parse_good(HEAD UPSTREAM REST SIGNALING
+                   "issuers: [{issuer: 'https://i', audience: a, shared_subjects: false}]\n");
+    assert_int_equal(config_warnings(c)->count, 0);
+    config_unref(c);
 #define TWO                                                                                        \
     "grants: [{id: a, principal: {subject: s}, topics: [t], group_prefix: bobby-1},\n"             \
     " {id: b, principal: {subject: r}, topics: [u], group_prefix: bob}]\n"
