@@ -180,9 +180,6 @@ static void start_done(struct job *job)
 
     if (job->late) {
         flow_set_ready(flow, json_incref(job->address));
-        flow->news = NEWS_STARTED;
-        if (flow_keep(job->s->flows, flow, NULL, NULL) != OK)
-            log_warn("signaling", "what is to be told could not be noted");
         teller_tell(job->s->teller, flow);
     } else if (job->dialect == DIALECT_DPS) {
         job_answer_status(job, 200);
@@ -311,6 +308,8 @@ static void put_grant(struct job *job, struct grant *g)
     }
     job->first = flow->state == FLOW_STARTING;
     flow_enter(s->flows, flow, FLOW_STARTED, loop_wall_s(s->loop));
+    if (job->late)
+        flow->news = NEWS_STARTED;
     job->waiting++; /* the note says STARTED already: it is written behind the grant */
     rc = flow_keep(s->flows, flow, on_started, job);
     if (rc != OK)
@@ -557,7 +556,7 @@ static void look(void *arg, struct flow *flow)
     bool over = flow->expires && flow->expires <= w->now_s;
     bool idle = flow->state == FLOW_STARTED && flow->text[FLOW_TOPICS] && flow->busy == 0;
 
-    if (flow->news != NEWS_NONE)
+    if (flow->news != NEWS_NONE && flow->busy == 0)
         teller_tell(w->s->teller, flow);
     if (flow->ready && flow->changed + SIGNALING_READY_S < w->now_s)
         flow_set_ready(flow, NULL);

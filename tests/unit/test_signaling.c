@@ -1,4 +1,5 @@
 /* The signaling listener in both dialects: every transition, every refusal, every order. */
+#include "edc/signaling_job.h"
 #include "tests/unit/signaling_bed.h"
 
 /* --- what the store holds; asked while the loop stands */
@@ -515,6 +516,146 @@ static void test_secret_is_not_kept(void **state)
     assert_int_equal(post("/dataflows/d/terminate", SIGNAL), 200);
 }
 
+/* --- starts that take their time */
+
+/* There is a control plane that can be told later; nobody answers there. */
+static int begin_late(void **state)
+{
+    begin(state);
+    close_bed();
+    open_bed(", url: 'https://edge.example', control_plane: {url: 'http://127.0.0.1:9/c'}");
+    token_mode = TOKENS_LATER;
+    return 0;
+}
+
+static enum flow_news news_of(const char *id)
+{
+    enum flow_news news;
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    news = flow_find(signaling->flows, id)->news;
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    return news;
+}
+
+static bool ready(const char *id)
+{
+    bool is;
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    is = flow_find(signaling->flows, id)->ready != NULL;
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    return is;
+}
+
+static void state_is(const char *path, const char *wanted)
+{
+    for (int i = 0; i < 500; i++) {
+        if (get(path) == 200 && strcmp(said("state"), wanted) == 0)
+            return;
+        usleep(5000);
+    }
+    fail_msg("%s is %s, not %s", path, said("state"), wanted);
+}
+
+static void test_late_legacy(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_true(json_is_true(json_object_get(reply.json, "provisioning")));
+    assert_null(json_object_get(reply.json, "dataAddress"));
+    assert_int_equal(get("/v1/dataflows/p1/state"), 200);
+    assert_string_equal(said("state"), "STARTING");
+    token_release = 1;
+    state_is("/v1/dataflows/p1/state", "STARTED");
+    assert_int_equal(news_of("p1"), NEWS_STARTED);
+    for (int i = 0; i < 100 && !ready("p1"); i++)
+        usleep(5000);
+    /* The second start is answered at once, with the token that was waited for. */
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_string_equal(property(EDC "token"), "token-1");
+    assert_int_equal(news_of("p1"), NEWS_NONE);
+    assert_int_equal(look("p1").grants, 1);
+}
+
+static void test_late_dps(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/dataflows/start", dps_body("d 1", "")), 202);
+    assert_string_equal(said("state"), "STARTING");
+    assert_string_equal(reply.location, "/dataflows/d%201/status");
+    assert_int_equal(post("/dataflows/start", dps_body("d 1", "")), 409);
+    token_release = 1;
+    state_is("/dataflows/d%201/status", "STARTED");
+    assert_int_equal(news_of("d 1"), NEWS_STARTED);
+}
+
+/* Nobody gets what was promised before the restart, so the transfer ends. */
+static void test_late_restart(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 202);
+    assert_int_equal(post("/dataflows/d1/terminate", SIGNAL), 200);
+    assert_int_equal(post("/dataflows/start", dps_body("d2", "")), 202);
+    close_bed();
+    open_bed(", url: 'https://edge.example', control_plane: {url: 'http://127.0.0.1:9/c'}");
+    state_is("/dataflows/d2/status", "TERMINATED");
+    assert_int_equal(news_of("d1"), NEWS_NONE);
+    assert_int_equal(news_of("d2"), NEWS_FAILED);
+    assert_true(look("d2").barred > 0);
+}
+
+/* --- what ends by another way */
+
+static void sweep_now(void)
+{
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    signaling_sweep(signaling);
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+}
+
+static void test_revoked_elsewhere(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_int_equal(post("/v1/dataflows/start", start_body("p2", "a")), 200);
+    sweep_now();
+    assert_int_equal(news_of("p1"), NEWS_NONE);
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    assert_int_equal(store_ungrant(store, "p1", NULL, NULL), OK);
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    for (int i = 0; i < 100 && look("p1").grant; i++)
+        usleep(5000);
+    sweep_now();
+    state_is("/v1/dataflows/p1/state", "TERMINATED");
+    assert_int_equal(news_of("p1"), NEWS_FAILED);
+    state_is("/v1/dataflows/p2/state", "STARTED");
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 409);
+}
+
+static int begin_short(void **state)
+{
+    begin(state);
+    close_bed();
+    open_bed(", max_life_s: 2");
+    return 0;
+}
+
+static void test_longest_life(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    assert_true(look("p1").grant->expires >= time(NULL) + 1);
+    sweep_now();
+    state_is("/v1/dataflows/p1/state", "STARTED");
+    sleep(3);
+    sweep_now();
+    state_is("/v1/dataflows/p1/state", "COMPLETED");
+    assert_int_equal(news_of("p1"), NEWS_COMPLETED);
+}
+
 /* --- events of a connector */
 
 static const char *event(const char *type, const char *side, const char *id, int64_t at_ms)
@@ -591,6 +732,11 @@ int main(void)
         TEST(test_suspend_and_resume_race),
         TEST(test_restart),
         TEST(test_secret_is_not_kept),
+        cmocka_unit_test_setup_teardown(test_late_legacy, begin_late, end),
+        cmocka_unit_test_setup_teardown(test_late_dps, begin_late, end),
+        cmocka_unit_test_setup_teardown(test_late_restart, begin_late, end),
+        TEST(test_revoked_elsewhere),
+        cmocka_unit_test_setup_teardown(test_longest_life, begin_short, end),
         TEST(test_events),
         TEST(test_legacy_prepare),
     };
