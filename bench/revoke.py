@@ -8,6 +8,8 @@ and to make half-open connections."""
 
 import argparse
 import contextlib
+import http.client
+import json
 import os
 import pathlib
 import platform
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "e2e"))
@@ -33,7 +36,7 @@ import kafka  # noqa: E402
 import messages  # noqa: E402
 import pki  # noqa: E402
 import wire  # noqa: E402
-from processes import wait_for  # noqa: E402
+from processes import free_port  # noqa: E402
 
 TOPIC, PARTITIONS, RECORDS, RECORD_BYTES = "revoke", 6, 12000, 1000
 STATES = {"parked": 500, "stalled": 240, "reading": 60, "half-open": 100,
@@ -221,34 +224,188 @@ class Sessions:
                 connection.close()
 
 
-# --- the ways in: each ends the grant "revoked" or the token, and tells the port that it came to
+# --- the ways in: `prepare` gives what is granted and a token for it, `fire` ends it
 
-class Ways:
+class Way:
+    """By default a grant of the control API, reached by its id."""
+    port = "control_port"
+    subject = "revoked"
+
     def __init__(self, bench):
-        self.bench = bench
+        self.bench, self.gate, self.idp = bench, bench.gate, bench.idp
 
-    def control(self, token):
-        """POST /v1/revocations"""
-        self.bench.gate.revoke(transfer="revoked")
-        return self.bench.gate.control_port
+    def prepare(self):
+        self.gate.put_grant(gates.grant("revoked", self.subject, [TOPIC], "revoked"))
+        return self.token()
 
-    def subject(self, token):
-        """POST /v1/revocations, by subject"""
-        self.bench.gate.revoke(issuer=self.bench.idp.issuer, subject="revoked")
-        return self.bench.gate.control_port
+    def token(self, **claims):
+        """Of a subject of its own in each round: what was revoked stays so."""
+        return self.idp.token(self.subject, **{"jti": str(uuid.uuid4())} | claims)
 
-    def rfc7009(self, token):
-        """POST /oauth2/revoke (RFC 7009)"""
-        self.bench.gate.revoke_token(token)
-        return self.bench.gate.control_port
 
-    def ungrant(self, token):
-        """DELETE /v1/grants/{id}"""
-        self.bench.gate.delete_grant("revoked")
-        return self.bench.gate.control_port
+class Control(Way):
+    """`POST /v1/revocations`, a transfer"""
+    def token(self):
+        return super().token(transfer="revoked")
 
-    def all(self):
-        return [self.control, self.subject, self.rfc7009, self.ungrant]
+    def fire(self, token):
+        self.gate.revoke(transfer="revoked")
+
+
+class Subject(Way):
+    """`POST /v1/revocations`, a subject"""
+    def fire(self, token):
+        self.gate.revoke(issuer=self.idp.issuer, subject=self.subject)
+
+
+class Rfc7009(Way):
+    """`POST /oauth2/revoke` (RFC 7009)"""
+    def fire(self, token):
+        self.gate.revoke_token(token)
+
+
+class Deleted(Way):
+    """`DELETE /v1/grants/{id}`"""
+    def fire(self, token):
+        self.gate.delete_grant("revoked")
+
+
+class Signaled(Way):
+    port = "signaling_port"
+
+    def post(self, path, body, kind="application/json"):
+        connection = http.client.HTTPConnection("127.0.0.1", self.bench.signaling_port, timeout=20)
+        data = body if isinstance(body, str) else json.dumps(body)
+        connection.request("POST", path, data.encode(), {"Content-Type": kind})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        if answer.status not in (200, 202, 204):
+            raise RuntimeError(f"{path}: {answer.status} {text.decode()}")
+        return json.loads(text) if text else None
+
+
+def edr_token(properties, name, value):
+    """The token among an EDR's properties."""
+    return next(p[value] for p in properties if p[name].rpartition("/")[2] == "token")
+
+
+class Legacy(Signaled):
+    """signaling, legacy `suspend`"""
+    def prepare(self):
+        dspace = "https://w3id.org/dspace/v0.8/"
+        self.process = str(uuid.uuid4())
+        answer = self.post("/v1/dataflows/start", {
+            "@context": {"@vocab": "https://w3id.org/edc/v0.0.1/ns/", "dspace": dspace},
+            "@type": "DataFlowStartMessage", "processId": self.process, "datasetId": "asset",
+            "agreementId": "agreement", "participantId": "revoked",
+            "transferType": "KafkaBroker-PULL", "transferTypeDestination": "KafkaBroker",
+            "flowType": "PULL", "properties": {}, "sourceDataAddress": {
+                "@type": "dspace:DataAddress", "dspace:endpointType": "KafkaBroker",
+                "dspace:endpointProperties": [{
+                    "@type": "dspace:EndpointProperty",
+                    "dspace:name": "https://w3id.org/edc/v0.0.1/ns/topic",
+                    "dspace:value": TOPIC}]}})
+        return edr_token(answer["dataAddress"]["dspace:endpointProperties"], "dspace:name",
+                         "dspace:value")
+
+    def fire(self, token):
+        self.post(f"/v1/dataflows/{self.process}/suspend",
+                  {"@context": {"@vocab": "https://w3id.org/edc/v0.0.1/ns/"},
+                   "@type": "DataFlowSuspendMessage"})
+
+
+class Dps(Signaled):
+    """signaling, DPS `terminate`"""
+    def prepare(self):
+        self.process = str(uuid.uuid4())
+        answer = self.post("/dataflows/start", {
+            "messageId": "m", "participantId": "provider", "counterPartyId": "revoked",
+            "dataspaceContext": "c", "processId": self.process, "agreementId": "agreement",
+            "datasetId": "asset", "profile": "KafkaBroker-PULL", "claims": {}, "labels": [],
+            "metadata": {"topic": TOPIC}})
+        return edr_token(answer["dataAddress"]["endpointProperties"], "name", "value")
+
+    def fire(self, token):
+        self.post(f"/dataflows/{self.process}/terminate", {"messageId": "m", "reason": "over"})
+
+
+class Event(Legacy):
+    """a connector's event `TransferProcessTerminated`"""
+    def fire(self, token):
+        self.post("/events", {"id": "e", "at": int(time.time() * 1000),
+                              "type": "TransferProcessTerminated",
+                              "payload": {"transferProcessId": self.process, "assetId": "asset",
+                                          "contractId": "agreement", "type": "PROVIDER"}})
+
+
+class Acls(Way):
+    """`DeleteAcls` of Kafka's admin client"""
+    port = "acl_port"
+
+    def bindings(self, kind):
+        from confluent_kafka.admin import (AclOperation, AclPermissionType, ResourcePatternType,
+                                           ResourceType)
+        return [kind(where, name, pattern, f"User:{self.subject}", "*", operation,
+                     AclPermissionType.ALLOW)
+                for where, name, pattern, operation in (
+                    (ResourceType.TOPIC, TOPIC, ResourcePatternType.LITERAL, AclOperation.READ),
+                    (ResourceType.TOPIC, TOPIC, ResourcePatternType.LITERAL, AclOperation.DESCRIBE),
+                    (ResourceType.GROUP, "revoked", ResourcePatternType.PREFIXED,
+                     AclOperation.READ))]
+
+    def prepare(self):
+        from confluent_kafka.admin import AclBinding, AdminClient
+        self.admin = AdminClient({
+            "bootstrap.servers": f"127.0.0.1:{self.bench.acl_port}", "log_level": 2,
+            "security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": "PLAIN",
+            "sasl.username": "edc", "sasl.password": self.bench.acl_password})
+        for done in self.admin.create_acls(self.bindings(AclBinding)).values():
+            done.result(10)
+        return self.token()
+
+    def fire(self, token):
+        from confluent_kafka.admin import AclBindingFilter
+        for done in self.admin.delete_acls(self.bindings(AclBindingFilter)).values():
+            done.result(10)
+
+
+class SecurityEvent(Signaled):
+    """security event token (CAEP session-revoked)"""
+    def fire(self, token):
+        caep = "https://schemas.openid.net/secevent/caep/event-type/session-revoked"
+        text = self.idp.sign({"alg": "ES256", "kid": "e2e-1", "typ": "secevent+jwt"}, {
+            "iss": self.idp.issuer, "aud": "sluice", "iat": int(time.time()),
+            "jti": str(uuid.uuid4()), "sub_id": {"format": "iss_sub", "iss": self.idp.issuer,
+                                                 "sub": self.subject},
+            "events": {caep: {"event_timestamp": int(time.time())}}})
+        self.post("/security-events", text, "application/secevent+jwt")
+
+
+class Logout(Signaled):
+    """OIDC back-channel logout"""
+    def fire(self, token):
+        now = int(time.time())
+        text = self.idp.sign({"alg": "ES256", "kid": "e2e-1", "typ": "logout+jwt"}, {
+            "iss": self.idp.issuer, "aud": "sluice", "iat": now, "exp": now + 60,
+            "jti": str(uuid.uuid4()), "sub": self.subject,
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}}})
+        self.post("/backchannel-logout", f"logout_token={text}",
+                  "application/x-www-form-urlencoded")
+
+
+class NotBefore(Signaled):
+    """Keycloak's push-not-before"""
+    def fire(self, token):
+        now = int(time.time())
+        text = self.idp.sign({"alg": "ES256", "kid": "e2e-1", "typ": "JWT"}, {
+            "id": str(uuid.uuid4()), "expiration": now + 60, "resource": "sluice",
+            "action": "PUSH_NOT_BEFORE", "notBefore": now + 1})
+        self.post("/keycloak/k_push_not_before", text, "text/plain")
+
+
+WAYS = {way.__name__.lower(): way for way in (
+    Control, Deleted, Rfc7009, Subject, Legacy, Dps, Event, Acls, SecurityEvent, Logout, NotBefore)}
 
 
 class Bench:
@@ -262,9 +419,24 @@ class Bench:
         self.cluster.start()
         self.cluster.create_topic(TOPIC, PARTITIONS, replication=1)
         self._fill()
-        self.gate = gates.Gate(directory / "gate", self.cluster, self.idp, self.authority,
-                               upstream={"connects_per_s": 10000},
-                               config={"workers": 2, "limits": LIMITS, "log": {"level": "info"}})
+        self.signaling_port, self.acl_port = free_port(), free_port()
+        self.acl_password = str(uuid.uuid4())
+        (directory / "acl-password").write_text(self.acl_password)
+        pki.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
+                    directory / "signing.pem")
+        self.gate = gates.Gate(
+            directory / "gate", self.cluster, self.idp, self.authority,
+            upstream={"connects_per_s": 10000},
+            issuer={"events": {"audience": "sluice"}},
+            config={"workers": 2, "limits": LIMITS, "log": {"level": "info"},
+                    "signaling": {"listen": f"127.0.0.1:{self.signaling_port}"},
+                    "acl_listener": {
+                        "listen": f"127.0.0.1:{self.acl_port}", "issuer": self.idp.issuer,
+                        "users": [{"name": "edc",
+                                   "password_file": str(directory / "acl-password")}]}})
+        self.gate.config["issuers"].append({
+            "issuer": "https://sluice.example", "audience": "sluice",
+            "signing_keys": [str(directory / "signing.pem")], "token_life_s": 3600})
         self.gate.start()
         stack.callback(self.gate.close)
         self.context = wire.client_context(self.authority.certificate)
@@ -281,16 +453,17 @@ class Bench:
     def run(self, way, scale):
         """One way once: milliseconds for each session, by state, and what the late ones met."""
         time.sleep(1.1)  # a token of the second of a revocation is barred with it
-        self.gate.put_grant(gates.grant("revoked", "revoked", [TOPIC], "revoked"))
-        token = self.gate.token("revoked", transfer="revoked", jti=f"jti-{time.monotonic_ns()}")
+        way.subject = f"revoked-{uuid.uuid4()}"
+        token = way.prepare()
         sessions = Sessions(self.gate, token, self.context, scale)
         file = self.directory / "capture.pcap"
         try:
             time.sleep(SETTLE_S)
-            capture = Capture(file, [self.gate.port, self.gate.control_port])
+            signal_port = getattr(self.gate if way.port == "control_port" else self, way.port)
+            capture = Capture(file, [self.gate.port, signal_port])
             time.sleep(0.3)
             sessions.authenticate()
-            port = way(token)
+            way.fire(token)
             time.sleep(AFTER_S)
             capture.stop()
             refused = self._late(sessions)
@@ -298,7 +471,7 @@ class Bench:
         finally:
             sessions.close()
         ports = sessions.ports()
-        arrived, found = judge(capture.packets(), self.gate.port, port, ports)
+        arrived, found = judge(capture.packets(), self.gate.port, signal_port, ports)
         file.unlink()
         times = {}
         for client, state in ports.items():
@@ -345,7 +518,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=int, default=1, help="a fraction of the 1,000 sessions")
-    parser.add_argument("--only", default="", help="ways, by name")
+    parser.add_argument("--only", default="", help="of " + ", ".join(WAYS))
     options = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("revoke: the capture and half-open connections take root")
@@ -353,15 +526,14 @@ def main():
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bench = Bench(directory, stack)
         rows, states = {}, {}
-        for way in Ways(bench).all():
-            if options.only and way.__name__ not in options.only.split(","):
-                continue
+        for name in options.only.split(",") if options.only else WAYS:
+            way = WAYS[name](bench)
             for turn in range(options.rounds):
                 times, _ = bench.run(way, options.scale)
                 for state, pairs in times.items():
                     rows.setdefault(way.__doc__, []).extend(pairs)
                     states.setdefault(state, []).extend(pairs)
-                note(f"{way.__name__}: round {turn + 1} of {options.rounds}")
+                note(f"{name}: round {turn + 1} of {options.rounds}")
     print(f"{platform.machine()}, {os.cpu_count()} cores, {options.rounds} rounds of "
           f"{sum(max(1, n // options.scale) for n in STATES.values())} sessions; "
           "milliseconds from the signal's last byte, median / p99 / max.\n")
