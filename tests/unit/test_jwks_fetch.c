@@ -293,6 +293,32 @@ static void bad_discovery(void **state)
     }
 }
 
+/* Another host than the issuer's is asked only where that is allowed. */
+static void keys_elsewhere(void **state)
+{
+    struct config *c = config_of("");
+    struct jwks_fetcher *f;
+    char text[512], how[128];
+
+    (void)state;
+    say_keys("k1");
+    snprintf(text, sizeof(text), "{\"issuer\":\"%s\",\"jwks_uri\":\"http://127.0.0.2:%d/keys\"}",
+             base, server.port);
+    say(discovery, text);
+    f = jwks_fetcher_new(loop, c, changed, &server);
+    assert_false(run(2, 300));
+    assert_int_equal(server.count, 1);
+    jwks_fetcher_free(f);
+    config_unref(c);
+    snprintf(how, sizeof(how), "}\noutgoing: {hosts: ['127.0.0.2:%d']", server.port);
+    c = config_of(how);
+    f = jwks_fetcher_new(loop, c, changed, &server);
+    while (!knows("k1"))
+        assert_true(run(rings + 1, 5000));
+    jwks_fetcher_free(f);
+    config_unref(c);
+}
+
 static void static_files(void **state)
 {
     struct config *c = config_file();
@@ -369,8 +395,8 @@ static void reloads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(from_a_url),    T(unknown_kids), T(outages), T(discovered),
-        T(bad_discovery), T(static_files), T(reloads),
+        T(from_a_url),    T(unknown_kids),   T(outages),      T(discovered),
+        T(bad_discovery), T(keys_elsewhere), T(static_files), T(reloads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
