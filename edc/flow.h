@@ -16,7 +16,7 @@
 #include "proxy/hash.h"
 
 #define FLOWS_MAX       50000
-#define FLOW_KEPT_S     (7 * 86400)
+#define FLOW_KEPT_S     (7 * INT64_C(86400))
 #define FLOW_TOKENS_MAX 16 /* as many as a grant binds */
 
 enum flow_state {

@@ -101,7 +101,21 @@ static void strip_list(const char **text, size_t *n)
     *n = len - 2;
 }
 
-/* Why it is no object, in the parser's words. */
+/* How much of a message of the parser comes before what it quotes. */
+static size_t words(const char *text)
+{
+    const char *near = strstr(text, " near "), *quote = strchr(text, '\'');
+    size_t n = strlen(text);
+
+    if (near && (size_t)(near - text) < n)
+        n = (size_t)(near - text);
+    if (quote && (size_t)(quote - text) < n)
+        n = (size_t)(quote - text);
+    return n < 100 ? n : 100;
+}
+
+/* Why it is no object, in the parser's words, but for what it quotes: there may be a secret in it.
+ */
 static void explain(struct jsonld *j, const char *text, size_t n)
 {
     json_error_t error;
@@ -110,8 +124,8 @@ static void explain(struct jsonld *j, const char *text, size_t n)
     if (parsed)
         snprintf(j->fault, sizeof(j->fault), "the body is no JSON object");
     else
-        snprintf(j->fault, sizeof(j->fault), "line %d, column %d: the body is no JSON: %.150s",
-                 error.line, error.column, error.text);
+        snprintf(j->fault, sizeof(j->fault), "line %d, column %d: the body is no JSON: %.*s",
+                 error.line, error.column, (int)words(error.text), error.text);
     json_decref(parsed);
 }
 
@@ -167,8 +181,11 @@ void jsonld_release(struct jsonld *j)
     } stack[STRICT_JSON_DEPTH_MAX + 1];
     size_t depth = 0;
 
-    if (j->root)
-        stack[depth++].at = j->root, stack[0].iter = json_object_iter(j->root);
+    if (j->root) {
+        stack[depth].at = j->root;
+        stack[depth].index = 0;
+        stack[depth++].iter = json_object_iter(j->root);
+    }
     while (depth) {
         json_t *at = stack[depth - 1].at, *child = NULL;
 
@@ -237,6 +254,13 @@ const char *jsonld_local(const char *iri)
     return NULL;
 }
 
+static bool ends_in(const char *name, const char *local)
+{
+    size_t n = strlen(name), len = strlen(local);
+
+    return n >= len && memcmp(name + n - len, local, len) == 0;
+}
+
 static bool means(const struct jsonld *j, const char *name, const char *local)
 {
     char iri[JSONLD_IRI_MAX];
@@ -244,7 +268,9 @@ static bool means(const struct jsonld *j, const char *name, const char *local)
 
     if (strcmp(name, local) == 0 && (*local == '@' || !j->vocab))
         return true;
-    if (!j->vocab || !jsonld_iri(j, name, iri))
+    /* A message may have thousands of names; few of them are worth a closer look. */
+    if (!j->vocab || (!ends_in(name, local) && !term_find(j, name, strlen(name))) ||
+        !jsonld_iri(j, name, iri))
         return false;
     got = jsonld_local(iri);
     return got && strcmp(got, local) == 0;

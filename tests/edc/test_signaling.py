@@ -2,6 +2,7 @@
 
 import pytest
 
+from connector import call
 from processes import wait_for
 
 TOPIC = "serial-parts"
@@ -45,3 +46,27 @@ def test_a_transfer_from_start_to_end(plane, bob_connector, provider, contracts)
 
 def test_a_transfer_of_the_older_connector(old_plane, bob_connector, old_provider, contracts):
     life(old_plane, bob_connector, old_provider, contracts)
+
+
+def test_a_lost_registration_comes_back(plane, provider):
+    """A connector that forgot its data plane gets it again without anybody's help."""
+    call("DELETE", f"{provider.control}/v1/dataplanes/{plane.identity}")
+    assert not any(one["@id"] == plane.identity for one in provider.data_planes())
+    provider.data_plane_available(plane.identity)
+
+
+def test_a_revocation_by_hand_ends_the_transfer_at_both_connectors(plane, bob_connector, provider,
+                                                                    contracts):
+    transfer = bob_connector.transfer(provider, contracts(bob_connector, provider, TOPIC))
+    plane.gate.revoke(transfer=transfer.id, reason="an operator's word")
+    transfer.wait("ENDED")
+    assert "revoked at the gate" in transfer.at_provider().get("errorDetail", "")
+
+
+def test_a_transfer_that_has_lived_long_enough_is_completed(make_plane, bob_connector, provider,
+                                                            contracts, serial_parts):
+    plane = make_plane(provider, "short", signaling={"max_life_s": 5})
+    transfer = bob_connector.transfer(provider, contracts(bob_connector, provider, TOPIC))
+    wait_for(lambda: transfer.at_consumer()["state"] == "COMPLETED", 40, "the end of its life")
+    assert plane.ask("GET", f"/v1/dataflows/{transfer.id}/state")[1]["state"] == "COMPLETED"
+
