@@ -139,6 +139,15 @@ const char *ask_body(struct ask *a, size_t *n)
     return text ? (const char *)text : "";
 }
 
+void ask_wipe_body(struct ask *a)
+{
+    struct evbuffer *in = a->req ? evhttp_request_get_input_buffer(a->req) : NULL;
+    unsigned char *text = in ? evbuffer_pullup(in, -1) : NULL;
+
+    if (text)
+        explicit_bzero(text, evbuffer_get_length(in));
+}
+
 const char *ask_peer(const struct ask *a)
 {
     return a->peer;

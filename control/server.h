@@ -81,6 +81,8 @@ const char *ask_path(const struct ask *a);
 const char *ask_header(const struct ask *a, const char *name);
 /* Never NULL. */
 const char *ask_body(struct ask *a, size_t *n);
+/* It held secrets and has been read: its bytes are wiped before they go back to the heap. */
+void ask_wipe_body(struct ask *a);
 /* "192.0.2.1:51234" of the other side. */
 const char *ask_peer(const struct ask *a);
 /* The body has this media type; if not it has been answered (415). */

@@ -25,6 +25,7 @@ static bool read_message(struct signaling *s, struct ask *a, enum dialect dialec
         return false;
     text = ask_body(a, &n);
     rc = message_read(m, dialect, kind, text, n, s->config);
+    ask_wipe_body(a);
     if (rc == OK)
         return true;
     if (rc == ERR_NOMEM)
