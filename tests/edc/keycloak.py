@@ -92,7 +92,8 @@ class Keycloak:
         return self._send("POST", path, urllib.parse.urlencode(fields).encode(), headers)[0]
 
     def admin(self, method, path, body=None):
-        """A call of the admin API below /admin/realms; for a POST the id of what was made."""
+        """A call of the admin API below /admin/realms; for a POST without an answer the id
+        of what was made."""
         if time.monotonic() > self._admin_until:
             answer = self.form("/realms/master/protocol/openid-connect/token", {
                 "grant_type": "password", "client_id": "admin-cli", "username": ADMIN,
@@ -103,7 +104,7 @@ class Keycloak:
                    "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         answer, location = self._send(method, f"/admin/realms{path}", data, headers)
-        return location.rsplit("/", 1)[-1] if location else answer
+        return location.rsplit("/", 1)[-1] if location and answer is None else answer
 
     # --- what a case needs
 
