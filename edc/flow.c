@@ -98,14 +98,19 @@ static void drop_secret(struct flow *flow)
     flow->secret = NULL;
 }
 
+static void drop_tokens(struct flow *flow)
+{
+    while (flow->ntokens > 0)
+        sl_free(flow->tokens[--flow->ntokens]);
+}
+
 void flow_free(struct flow *flow)
 {
     if (!flow)
         return;
     for (size_t i = 0; i < FLOW_TEXTS; i++)
         sl_free(flow->text[i]);
-    for (unsigned i = 0; i < flow->ntokens; i++)
-        sl_free(flow->tokens[i]);
+    drop_tokens(flow);
     drop_secret(flow);
     json_decref(flow->ready);
     sl_free(flow);
@@ -444,6 +449,7 @@ void flow_enter(struct flows *f, struct flow *flow, enum flow_state state, int64
     if (state == FLOW_SUSPENDED || ended(flow)) {
         flow->epoch = ++f->epochs;
         flow_set_ready(flow, NULL);
+        drop_tokens(flow); /* a resume binds its own */
     }
     if (ended(flow))
         drop_secret(flow);

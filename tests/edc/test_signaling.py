@@ -1,5 +1,8 @@
 """A first word with real connectors: what sluice registers, answers and tells."""
 
+import time
+
+import idp as idps
 import pytest
 
 from connector import call
@@ -70,3 +73,39 @@ def test_a_transfer_that_has_lived_long_enough_is_completed(make_plane, bob_conn
     wait_for(lambda: transfer.at_consumer()["state"] == "COMPLETED", 40, "the end of its life")
     assert plane.ask("GET", f"/v1/dataflows/{transfer.id}/state")[1]["state"] == "COMPLETED"
 
+
+
+@pytest.fixture(scope="module")
+def slow_idp(workspace):
+    """An issuer that takes its time over every token."""
+    made = idps.Idp(workspace / "slow-idp")
+    made.clients["asset-client"] = "the asset's secret"
+    issue = made.token
+
+    def later(*arguments, **claims):
+        time.sleep(1.2)
+        return issue(*arguments, **claims)
+    made.token = later
+    yield made
+    made.close()
+
+
+def test_a_slow_authorization_server_holds_up_nobody(make_plane, slow_idp, bob_connector, provider,
+                                                     contracts, cluster, serial_parts):
+    """The connector is told "later", starts a second time when it is told again, and hands on the
+    token that was waited for; meanwhile it is free for other transfers."""
+    plane = make_plane(provider, "slow", issuers=[
+        {"issuer": slow_idp.issuer, "audience": "sluice", "jwks_url": slow_idp.jwks_url}],
+        config={"tokens": {"source": "client_credentials", "token_url": slow_idp.token_url}})
+    agreement = contracts(bob_connector, provider, TOPIC, clientId="asset-client",
+                          clientSecret="the asset's secret")
+    transfer = bob_connector.request(provider, agreement, "KafkaBroker-PULL")
+    wait_for(lambda: transfer.at_provider()["state"] == "STARTUP_REQUESTED", 10,
+             "the word that it comes later", 0.02)
+    transfer.wait("STARTED")
+    token = plane.token(transfer.edr())
+    wait_for(lambda: slow_idp.hits["/realms/dataspace/token"] == 1, 5, "one token asked for")
+    plane.gate.session(token)
+    transfer.terminate()
+    transfer.wait("ENDED")
+    assert plane.gate.login_error(token)
