@@ -206,6 +206,21 @@ int frame_request_head(const struct buf *b, size_t off, size_t len, struct reque
     return cursor_end(&c, off, &h->body_off, why);
 }
 
+size_t frame_placeholder(const struct buf *b, const struct request_head *h)
+{
+    uint8_t body[8];
+    size_t flags = h->version <= 10 ? 3 : 2;
+    size_t n = 4 + flags + 1;
+
+    if (h->api != 3 || h->version < 9 || b->len - h->body_off != n)
+        return 0;
+    buf_copy_out(b, h->body_off, body, n);
+    for (size_t i = 0; i < n; i++)
+        if (body[i] > (i >= 4 && i < 4 + flags ? 1 : 0))
+            return 0;
+    return 3;
+}
+
 int frame_response_head(const struct buf *b, size_t off, size_t len, int api, int version,
                         int32_t *correlation, size_t *body_off, const char **why)
 {

@@ -31,6 +31,12 @@ int frame_peek(const struct buf *b, size_t off, size_t len, struct request_head 
  * otherwise; both with *why. */
 int frame_request_head(const struct buf *b, size_t off, size_t len, struct request_head *h,
                        const char **why) SL_MUST;
+/* librdkafka (seen up to 2.16) asks for all topics, from Metadata 9 on, with the four bytes that it
+ * had kept free for a count: null, and three zero bytes more, before the flags. Brokers read null
+ * and three flags, and ignore what is left over. The one shape of a frame that is taken although it
+ * is not canonical. Returns how many bytes of the body of the frame in b to pass over; h: its
+ * header as frame_request_head read it. */
+size_t frame_placeholder(const struct buf *b, const struct request_head *h);
 /* The response header at [off, off+len): correlation id, and tags where flexible. body_off as
  * above. ERR_AGAIN: b holds less than the frame and the header isn't whole yet (a streamed answer's
  * start); otherwise as above. */

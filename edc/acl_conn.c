@@ -200,6 +200,7 @@ static void dispatch(struct acl_conn *c, struct acl_ask *ask)
     const struct acl_api *api;
     struct msg_error e = {.why = "too large", .offset = 0};
     const char *why = "malformed header";
+    size_t off;
     int rc;
 
     if (frame_peek(&ask->frame, 0, ask->frame.len, &ask->head) != OK) {
@@ -223,10 +224,11 @@ static void dispatch(struct acl_conn *c, struct acl_ask *ask)
         acl_conn_fault(c, &ask->head, 0, why);
         return;
     }
+    off = ask->head.body_off + frame_placeholder(&ask->frame, &ask->head);
     rc = msg_decode(&ask->request, &ask->arena, schema_find(ask->head.api, true), ask->head.version,
-                    &ask->frame, ask->head.body_off, ask->frame.len - ask->head.body_off, &e);
+                    &ask->frame, off, ask->frame.len - off, &e);
     if (rc != OK) {
-        acl_conn_fault(c, &ask->head, ask->head.body_off + e.offset, e.why);
+        acl_conn_fault(c, &ask->head, off + e.offset, e.why);
         return;
     }
     api->answer(ask);

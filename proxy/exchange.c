@@ -110,29 +110,10 @@ static void keep_client_id(struct session *s, const struct request_head *h)
     s->client_id[n] = '\0';
 }
 
-/* librdkafka (seen up to 2.16) asks for all topics, from version 9 on, with the four bytes that it
- * had kept free for a count: null, and three zero bytes more, before the flags. Brokers read null
- * and three flags, and ignore what is left over. The one shape of a frame that is taken although it
- * is not canonical; what goes upstream is made anew. Returns how many bytes to pass over. */
-static size_t metadata_placeholder(const struct exchange *ex, size_t off)
-{
-    uint8_t b[8];
-    size_t flags = ex->head.version <= 10 ? 3 : 2;
-    size_t n = 4 + flags + 1;
-
-    if (ex->head.api != 3 || ex->head.version < 9 || ex->frame.len - off != n)
-        return 0;
-    buf_copy_out(&ex->frame, off, b, n);
-    for (size_t i = 0; i < n; i++)
-        if (b[i] > (i >= 4 && i < 4 + flags ? 1 : 0))
-            return 0;
-    return 3;
-}
-
 static int decode_request(struct exchange *ex)
 {
     struct msg_error e = {"malformed request", 0};
-    size_t off = ex->head.body_off + metadata_placeholder(ex, ex->head.body_off);
+    size_t off = ex->head.body_off + frame_placeholder(&ex->frame, &ex->head);
     int rc = msg_decode(&ex->request, &ex->arena, schema_find(ex->head.api, true), ex->head.version,
                         &ex->frame, off, ex->frame.len - off, &e);
 

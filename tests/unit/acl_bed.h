@@ -16,6 +16,7 @@
 
 #include "audit/audit.h"
 #include "auth/scram.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "codec/json.h"
 #include "edc/acl_priv.h"
@@ -314,6 +315,7 @@ static inline void open_bed(void)
     const struct store_peers peers = {.count = 2, .apply = apply};
     struct changes changes;
     char err[512] = "";
+    log_setup(LOG_ERROR, false);
     config = config_with(USERS);
     loop = loop_new();
     ticker = loop_timer_new(loop, on_tick, NULL);

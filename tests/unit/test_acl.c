@@ -95,6 +95,12 @@ static void says_who_it_is(void **state)
     expect(3, 9,
            "{'brokers':[{'nodeId':7,'host':'sink.example.com','port':9096,'rack':null}],"
            "'clusterId':'virtual','controllerId':7,'topics':[{'errorCode':3,'name':'t'}]}");
+    static const uint8_t placeholder[] = {0, 0, 0,   19, 0, 3, 0, 12, 0, 0, 0, 9,
+                                          0, 1, 'c', 0,  0, 0, 0, 0,  1, 1, 0};
+    send_bytes(placeholder, sizeof(placeholder)); /* as librdkafka asks for all topics */
+    correlation = 9;
+    json_decref(answer(3, 12, WAIT_MS));
+    assert_false(is_closed());
     for (int v = 0; v <= 2; v++) {
         ask(60, v, "{}");
         expect(60, v,
