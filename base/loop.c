@@ -30,6 +30,7 @@ struct loop {
     struct event clock;
     loop_fn *clock_fn;
     void *clock_arg;
+    struct loop_urgent *urgent;
 };
 
 struct loop_io {
@@ -214,14 +215,44 @@ void loop_stop(struct loop *l)
     (void)eventfd_write(l->wake_fd, 1);
 }
 
+/* --- what does not wait */
+
+void loop_urgent_begin(struct loop *l, struct loop_urgent *u)
+{
+    u->next = l->urgent;
+    l->urgent = u;
+}
+
+void loop_urgent_end(struct loop *l, struct loop_urgent *u)
+{
+    struct loop_urgent **at = &l->urgent;
+    while (*at && *at != u)
+        at = &(*at)->next;
+    if (*at)
+        *at = u->next;
+}
+
+/* One, since it may end any of them; another's turn is behind the next callback. */
+static void serve_urgent(struct loop *l)
+{
+    struct loop_urgent *u = l->urgent;
+    while (u && !atomic_load_explicit(&u->due, memory_order_relaxed))
+        u = u->next;
+    if (u)
+        u->fn(u->arg);
+}
+
 /* --- descriptors */
 
+/* The callback may free io. */
 static void io_fired(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     struct loop_io *io = arg;
-    turn_begins(io->loop);
+    struct loop *l = io->loop;
+    turn_begins(l);
     io->fn(io->arg, what & EV_READ ? LOOP_READ : LOOP_WRITE);
+    serve_urgent(l);
 }
 
 struct loop_io *loop_io_new(struct loop *l, int fd, loop_io_fn *fn, void *arg)

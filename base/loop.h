@@ -7,6 +7,7 @@
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,6 +40,18 @@ int64_t loop_wall_s(const struct loop *l);
  * function a loop: a second call replaces the first, NULL ends it. Slow drift (NTP slewing) does
  * not count. ERR_IO: the kernel offers no timerfd. */
 int loop_on_clock_jump(struct loop *l, loop_fn *fn, void *arg) SL_MUST;
+
+/* Something that other threads ask for and that must not wait for a turn's end: looked at behind
+ * each callback, for the price of one atomic load. fn runs in the loop's thread. Embedded in its
+ * owner, who sets `due` and whose fn clears it; in the loop until loop_urgent_end. */
+struct loop_urgent {
+    struct loop_urgent *next;
+    atomic_bool due;
+    loop_fn *fn;
+    void *arg;
+};
+void loop_urgent_begin(struct loop *l, struct loop_urgent *u);
+void loop_urgent_end(struct loop *l, struct loop_urgent *u);
 
 /* Interest in a descriptor; none at first. The descriptor stays the caller's. */
 struct loop_io *loop_io_new(struct loop *l, int fd, loop_io_fn *fn, void *arg) SL_MUST;

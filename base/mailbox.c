@@ -16,7 +16,9 @@ struct mailbox {
     struct mail *head, *last;
     unsigned count;
     int fd; /* eventfd: readable while there may be mail */
+    struct loop *loop;
     struct loop_io *io;
+    struct loop_urgent urgent; /* due while there may be mail */
     void *receiver;
 };
 
@@ -26,6 +28,7 @@ static unsigned deliver_all(struct mailbox *mb)
     eventfd_t woken;
     (void)eventfd_read(mb->fd, &woken); /* first, so that no later post goes unnoticed */
     pthread_mutex_lock(&mb->lock);
+    atomic_store_explicit(&mb->urgent.due, false, memory_order_relaxed);
     struct mail *m = mb->head;
     mb->head = mb->last = NULL;
     mb->count = 0;
@@ -47,6 +50,11 @@ static void on_mail(void *arg, unsigned ready)
     (void)deliver_all(arg);
 }
 
+static void on_urgent(void *arg)
+{
+    (void)deliver_all(arg);
+}
+
 struct mailbox *mailbox_new(struct loop *l, void *receiver)
 {
     struct mailbox *mb = sl_calloc(1, sizeof(*mb));
@@ -62,6 +70,10 @@ struct mailbox *mailbox_new(struct loop *l, void *receiver)
         mb->io = loop_io_new(l, mb->fd, on_mail, mb);
         if (!mb->io || loop_io_want(mb->io, LOOP_READ) != OK)
             goto no_io;
+        mb->loop = l;
+        mb->urgent.fn = on_urgent;
+        mb->urgent.arg = mb;
+        loop_urgent_begin(l, &mb->urgent);
     }
     return mb;
 no_io:
@@ -81,6 +93,8 @@ void mailbox_free(struct mailbox *mb)
     while (deliver_all(mb) > 0)
         ;
     loop_io_free(mb->io);
+    if (mb->loop)
+        loop_urgent_end(mb->loop, &mb->urgent);
     pthread_mutex_destroy(&mb->lock);
     close(mb->fd);
     sl_free(mb);
@@ -101,6 +115,7 @@ int mailbox_post(struct mailbox *mb, struct mail *m)
         mb->last->next = m;
     mb->last = m;
     /* Inside the lock: once it is open, the receiver may deliver this mail and free the box. */
+    atomic_store_explicit(&mb->urgent.due, true, memory_order_relaxed);
     if (first)
         (void)eventfd_write(mb->fd, 1);
     pthread_mutex_unlock(&mb->lock);

@@ -1,7 +1,8 @@
 /* A mailbox: how one thread hands work to another. Many senders, one receiver with a loop; an
- * eventfd wakes the receiver. A mail is embedded in its sender's object; ownership passes with the
- * post, and the receiver's function decides when it is freed. Order is kept per sender.
- * Bounded: a mailbox takes MAILBOX_MAX mails; beyond it post fails with ERR_LIMIT. */
+ * eventfd wakes the receiver, and a busy one looks behind each of its callbacks. A mail is embedded
+ * in its sender's object; ownership passes with the post, and the receiver's function decides when
+ * it is freed. Order is kept per sender. Bounded: a mailbox takes MAILBOX_MAX mails; beyond it post
+ * fails with ERR_LIMIT. */
 #ifndef BASE_MAILBOX_H
 #define BASE_MAILBOX_H
 

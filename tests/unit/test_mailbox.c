@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/loop.h"
@@ -93,6 +94,55 @@ static void test_order_is_kept_per_sender_without_a_loop(void **state)
     mailbox_free(o.box);
 }
 
+/* Three pipes are readable in one turn; the first callback posts. */
+struct busy {
+    struct loop *loop;
+    struct mailbox *box;
+    struct mail mail;
+    unsigned callbacks, seen_at; /* callbacks that had run when the mail came */
+};
+
+static void on_busy_mail(void *receiver, struct mail *m)
+{
+    struct busy *b = receiver;
+    (void)m;
+    b->seen_at = b->callbacks;
+}
+
+static void on_busy(void *arg, unsigned ready)
+{
+    struct busy *b = arg;
+    (void)ready;
+    if (++b->callbacks == 1)
+        assert_int_equal(mailbox_post(b->box, &b->mail), OK);
+    if (b->callbacks == 3)
+        loop_stop(b->loop);
+}
+
+static void test_mail_waits_for_one_callback_only(void **state)
+{
+    (void)state;
+    struct busy b = {.loop = loop_new(), .mail = {.deliver = on_busy_mail}};
+    struct loop_io *io[3];
+    int fds[3][2];
+    b.box = mailbox_new(b.loop, &b);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(pipe(fds[i]), 0);
+        assert_int_equal(write(fds[i][1], "x", 1), 1);
+        io[i] = loop_io_new(b.loop, fds[i][0], on_busy, &b);
+        assert_int_equal(loop_io_want(io[i], LOOP_READ), OK);
+    }
+    assert_int_equal(loop_run(b.loop), OK);
+    assert_int_equal(b.seen_at, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        loop_io_free(io[i]);
+        close(fds[i][0]);
+        close(fds[i][1]);
+    }
+    mailbox_free(b.box);
+    loop_free(b.loop);
+}
+
 static void count_mail(void *receiver, struct mail *m)
 {
     (void)m;
@@ -166,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_is_kept_per_sender_with_a_loop),
+        cmocka_unit_test(test_mail_waits_for_one_callback_only),
         cmocka_unit_test(test_order_is_kept_per_sender_without_a_loop),
         cmocka_unit_test(test_is_bounded_and_free_delivers_the_rest),
         cmocka_unit_test(test_mail_may_be_posted_while_mail_is_delivered),
