@@ -343,6 +343,8 @@ static void metrics(void *arg, view_metric_fn *line, void *line_arg)
     struct app *a = arg;
 
     view_metrics(&a->view, line, line_arg);
+    if (a->edc)
+        edc_metrics(a->edc, line, line_arg);
 }
 
 /* --- starting */

@@ -156,6 +156,12 @@ int edc_config(struct edc *e, const struct config *c)
     return OK;
 }
 
+void edc_metrics(const struct edc *e, signaling_metric_fn *line, void *arg)
+{
+    if (e->signaling)
+        signaling_metrics(e->signaling, line, arg);
+}
+
 void edc_free(struct edc *e)
 {
     if (!e)

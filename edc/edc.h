@@ -30,6 +30,11 @@ struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_par
                     size_t err_bytes) SL_MUST;
 /* A reload. On error, which is in the log, nothing has changed. */
 int edc_config(struct edc *e, const struct config *c) SL_MUST;
+/* Its metrics; none without signaling.listen. */
+void edc_metrics(const struct edc *e,
+                 void (*line)(void *arg, const char *name, const char *labels, const char *type,
+                              const char *help, double value),
+                 void *arg);
 /* Before the store is closed. */
 void edc_free(struct edc *e);
 

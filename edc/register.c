@@ -20,9 +20,9 @@ struct registrar {
     struct http_call *call; /* NULL: none */
     struct loop_timer *timer;
     bool registered;
-    bool asking; /* the call asks whether we are still known */
-    unsigned failures;
-    uint64_t look_ms; /* until the next look at the registration */
+    bool asking;               /* the call asks whether we are still known */
+    unsigned failures, losses; /* one after another */
+    uint64_t look_ms;          /* until the next look at the registration */
 };
 
 static bool is_dps(const struct config *c)
@@ -135,16 +135,24 @@ static void arm_look(struct registrar *r)
     r->look_ms = r->look_ms * 2 < REGISTER_CHECK_MS ? r->look_ms * 2 : REGISTER_CHECK_MS;
 }
 
-static void failed(struct registrar *r, const char *why, int status)
+/* Twice as long each time. */
+static uint64_t pause_after(unsigned times)
 {
     uint64_t wait = REGISTER_FIRST_MS;
 
-    for (unsigned i = 0; i < r->failures && wait < REGISTER_LONGEST_MS; i++)
+    for (unsigned i = 0; i < times && wait < REGISTER_LONGEST_MS; i++)
         wait *= 2;
+    return wait < REGISTER_LONGEST_MS ? wait : REGISTER_LONGEST_MS;
+}
+
+static void failed(struct registrar *r, const char *why, int status)
+{
+    uint64_t wait = pause_after(r->failures);
+
     if (r->failures++ == 0 || r->failures % 10 == 0)
         log_warn("signaling", "the control plane is not reached: %s, HTTP %d; grants go on", why,
                  status);
-    arm(r, wait < REGISTER_LONGEST_MS ? wait : REGISTER_LONGEST_MS);
+    arm(r, wait);
 }
 
 static void on_registered(struct registrar *r, const struct http_answer *a)
@@ -175,12 +183,17 @@ static void on_looked(struct registrar *r, const struct http_answer *a)
     }
     r->failures = 0;
     if (a->status == 200 && registrar_matches(r->config, a->body, a->len)) {
+        r->losses = 0;
         arm_look(r);
         return;
     }
-    log_warn("signaling", "the registration at the control plane is lost or another: again");
+    /* A control plane that cannot reach us says so however often we register. */
+    if (r->losses == 0 || r->losses % 10 == 0)
+        log_warn("signaling", "the control plane does not know this data plane as it is, or cannot "
+                              "reach it: registering again");
     r->registered = false;
-    arm(r, 0);
+    arm(r, r->losses ? pause_after(r->losses) : 0);
+    r->losses++;
 }
 
 static void on_answer(void *arg, const struct http_answer *a)
@@ -253,7 +266,7 @@ static int begin(struct registrar *r)
     http_cancel(r->call);
     r->call = NULL;
     r->registered = false;
-    r->failures = 0;
+    r->failures = r->losses = 0;
     loop_timer_clear(r->timer);
     if (!r->config->signaling.control_plane.url || !r->config->signaling.listen.port)
         return OK;

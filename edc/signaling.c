@@ -7,7 +7,7 @@
 #include "auth/text.h"
 #include "base/log.h"
 #include "edc/edr.h"
-#include "edc/event.h"
+#include "edc/transfer_event.h"
 #include "edc/signaling_job.h"
 
 /* --- starts */
@@ -388,6 +388,21 @@ void signaling_config(struct signaling *s, const struct config *c)
     config_unref(old);
     teller_config(s->teller, c);
     registrar_config(s->registrar, c);
+}
+
+void signaling_metrics(const struct signaling *s, signaling_metric_fn *line, void *arg)
+{
+    char labels[64];
+
+    for (int i = FLOW_INITIALIZED + 1; i < FLOW_STATES; i++) {
+        snprintf(labels, sizeof(labels), "state=\"%s\"", flow_state_name((enum flow_state)i));
+        line(arg, "sluice_transfers", labels, "gauge",
+             "Transfers that connectors have told of, by state.",
+             (double)flows_in(s->flows, (enum flow_state)i));
+    }
+    line(arg, "sluice_registered", NULL, "gauge",
+         "1 while the control plane is known to know this data plane.",
+         registrar_done(s->registrar));
 }
 
 void signaling_free(struct signaling *s)

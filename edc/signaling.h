@@ -49,6 +49,10 @@ struct signaling *signaling_new(const struct signaling_parts *p, const struct co
                                 size_t err_bytes) SL_MUST;
 /* A reload. */
 void signaling_config(struct signaling *s, const struct config *c);
+/* Its metrics, as control/control.h has them. */
+typedef void signaling_metric_fn(void *arg, const char *name, const char *labels, const char *type,
+                                 const char *help, double value);
+void signaling_metrics(const struct signaling *s, signaling_metric_fn *line, void *arg);
 /* Before the store is closed. What is under way ends without an answer. */
 void signaling_free(struct signaling *s);
 

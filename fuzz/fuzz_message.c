@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "auth/grant.h"
-#include "edc/event.h"
+#include "edc/transfer_event.h"
 #include "edc/flow.h"
 #include "edc/message.h"
 #include "edc/register.h"

@@ -19,6 +19,7 @@ static struct registrar *registrar;
 static struct {
     pthread_mutex_t lock;
     int status;       /* of the next answers */
+    bool unavailable; /* it says so of whatever is registered */
     char known[2048]; /* what it was registered with; "" nothing */
     char requests[20][4096];
     unsigned count;
@@ -34,7 +35,9 @@ static char *control_plane(struct httpd *d, const char *request)
     status = plane.status;
     snprintf(plane.requests[plane.count++ % 20], sizeof(plane.requests[0]), "%s", request);
     if (status == 200 && strncmp(request, "GET ", 4) == 0) {
-        out = *plane.known ? httpd_ok(plane.known) : httpd_status(404, "", "{}");
+        out = plane.unavailable ? httpd_ok("{\"state\":\"UNAVAILABLE\"}")
+              : *plane.known    ? httpd_ok(plane.known)
+                                : httpd_status(404, "", "{}");
     } else {
         if (status == 200)
             snprintf(plane.known, sizeof(plane.known), "%s", body);
@@ -102,6 +105,7 @@ static int setup(void **state)
     (void)state;
     plane.status = 200;
     plane.count = 0;
+    plane.unavailable = false;
     plane.known[0] = '\0';
     httpd_start(&httpd, NULL, NULL, control_plane, NULL);
     loop = loop_new();
@@ -161,6 +165,19 @@ static void test_retries(void **state)
     plane.status = 200;
     assert_true(run_until(4, 8000));
     assert_true(registrar_done(registrar));
+}
+
+/* A control plane that says that it cannot reach us is not registered at in a circle. */
+static void test_unavailable(void **state)
+{
+    unsigned posts = 0;
+    (void)state;
+    plane.unavailable = true;
+    begin("");
+    (void)run_until(100, 6000);
+    for (unsigned i = 0; i < seen() && i < 20; i++)
+        posts += strncmp(request(i), "POST ", 5) == 0;
+    assert_in_range(posts, 2, 5);
 }
 
 /* A reload with other settings registers anew. */
@@ -362,8 +379,9 @@ int main(void)
 #define TEST(name)   cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TELLER(name) cmocka_unit_test_setup_teardown(name, setup_teller, teardown_teller)
     const struct CMUnitTest tests[] = {
-        TEST(test_registers), TEST(test_retries), TEST(test_reload),        TEST(test_dps),
-        TEST(test_matches),   TELLER(test_tells), TELLER(test_tells_again), TELLER(test_where),
+        TEST(test_registers), TEST(test_retries),       TEST(test_unavailable),
+        TEST(test_reload),    TEST(test_dps),           TEST(test_matches),
+        TELLER(test_tells),   TELLER(test_tells_again), TELLER(test_where),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,8 @@
  * fact, and only the end or suspension of a provider's transfer means anything here. A backstop for
  * signaling that was lost, and the only signal of connectors whose data plane is another.
  * Pure, any thread. */
-#ifndef EDC_EVENT_H
-#define EDC_EVENT_H
+#ifndef EDC_TRANSFER_EVENT_H
+#define EDC_TRANSFER_EVENT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "edc/event.h"
+#include "edc/transfer_event.h"
 
 #include <stdio.h>
 #include <string.h>
