@@ -21,6 +21,7 @@
 #include "base/loop.h"
 #include "base/mailbox.h"
 #include "config/config.h"
+#include "config/grants_dir.h"
 #include "control/control.h"
 #include "edc/edc.h"
 #include "proxy/gate.h"
@@ -58,6 +59,7 @@ struct app {
     struct gate *gates[WORKERS_MAX];
     unsigned nworkers, ngates, started;
     struct view view; /* of them */
+    struct grants_watch *watch;
     struct loop_io *signals;
     struct loop_timer *drain;
     uint64_t drain_until_us;
@@ -414,6 +416,7 @@ static int start_workers(struct app *a)
 
 static void begin_drain(struct app *a);
 static void reload(struct app *a);
+static bool on_grants_changed(void *arg);
 
 static void on_signal(void *arg, unsigned ready)
 {
@@ -543,6 +546,9 @@ static int start_listeners(struct app *a, char *err, size_t n)
     };
 
     a->control = control_new(a->loop, a->config, &gate, err, n);
+    a->watch = grants_watch_new(a->loop, a->config, on_grants_changed, a);
+    if (!a->watch)
+        return ERR_NOMEM;
     a->edc = a->control ? edc_new(a->loop, a->config, &parts, err, n) : NULL;
     if (!a->edc)
         return ERR_CONFIG;
@@ -589,6 +595,7 @@ static void reload(struct app *a)
     a->upstream_tls = upstream;
     a->config = c;
     listener_config(a->listener, c);
+    grants_watch_config(a->watch, c);
     introspect_config(a->introspector, c);
     tell_all(a, NEWS_CONFIG);
     if (start_tokens(a, c) != OK)
@@ -599,6 +606,35 @@ static void reload(struct app *a)
     log_warnings(c);
     log_info("run", "reload: %s", a->file);
     audit_simple(a, AUDIT_RELOAD, "done");
+}
+
+/* The folder of grants holds others than before. */
+static bool on_grants_changed(void *arg)
+{
+    struct app *a = arg;
+    char err[ERR_TEXT] = "";
+    const struct config *c = config_grants_reload(a->config, err, sizeof(err));
+    const struct audit_event failed = {
+        .kind = AUDIT_RELOAD, .reason = "grants_dir: failed", .failed = true};
+    int rc;
+
+    if (!c) {
+        log_error("run", "grants_dir: nothing has changed: %s", err);
+        audit_put(a->ring, &failed);
+        return true;
+    }
+    rc = store_config_grants(a->store, c, NULL, NULL);
+    if (rc != OK) {
+        log_error("run", "grants_dir: the grants could not be taken over: %s", err_name(rc));
+        config_unref(c);
+        return false;
+    }
+    config_unref(a->config);
+    a->config = c;
+    log_warnings(c);
+    log_info("run", "grants_dir: %zu grants of %s", c->ngrants - c->ngrants_own, c->grants_dir);
+    audit_simple(a, AUDIT_RELOAD, "grants_dir: done");
+    return true;
 }
 
 /* --- the end */
@@ -619,6 +655,8 @@ static void begin_drain(struct app *a)
 {
     log_info("run", "shutting down");
     a->draining = true;
+    grants_watch_free(a->watch);
+    a->watch = NULL;
     a->drain_until_us = loop_clock_us(a->loop) +
                         (uint64_t)a->config->limits.drain_timeout_ms * 1000 + DRAIN_GRACE_US;
     listener_stop(a->listener);
@@ -632,6 +670,7 @@ static void stop_parts(struct app *a)
 {
     if (a->listener)
         listener_stop(a->listener);
+    grants_watch_free(a->watch);
     control_free(a->control);
     edc_free(a->edc);
     oauth_source_free(a->tokens);

@@ -133,22 +133,35 @@ static void step_list(struct walk *w, struct frame *f)
     open_object(w, item, prefix, (char *)f->base + i * f->list->bytes);
 }
 
+static void walk(struct walk *w)
+{
+    struct build *b = w->b;
+    while (w->depth && !b->nomem) {
+        struct frame *f = &w->frames[w->depth - 1];
+        b->path[f->path_len] = '\0';
+        if (f->list) {
+            step_list(w, f);
+        } else if (!f->iter) {
+            miss(w, f);
+            w->depth--;
+        } else {
+            void *iter = f->iter;
+            f->iter = json_object_iter_next(f->node, iter);
+            take(w, f, json_object_iter_key(iter), json_object_iter_value(iter));
+        }
+    }
+}
+
+void config_bind_list(struct build *b, const struct option *o, json_t *array, void *base)
+{
+    struct walk w = {.b = b};
+    open_list(&w, o, array, base);
+    walk(&w);
+}
+
 void config_bind(struct build *b, json_t *object, const char *prefix, void *base)
 {
     struct walk w = {.b = b};
     open_object(&w, object, prefix, base);
-    while (w.depth && !b->nomem) {
-        struct frame *f = &w.frames[w.depth - 1];
-        b->path[f->path_len] = '\0';
-        if (f->list) {
-            step_list(&w, f);
-        } else if (!f->iter) {
-            miss(&w, f);
-            w.depth--;
-        } else {
-            void *iter = f->iter;
-            f->iter = json_object_iter_next(f->node, iter);
-            take(&w, f, json_object_iter_key(iter), json_object_iter_value(iter));
-        }
-    }
+    walk(&w);
 }

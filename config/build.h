@@ -25,6 +25,7 @@ struct secret {
 struct config_box {
     struct config config;
     struct strings warnings;
+    const struct config *parent; /* what this one was made from and shares texts with; or NULL */
     struct secret *secrets;
     struct arena arena;
     atomic_uint refs;
@@ -38,6 +39,7 @@ struct build {
     const char *folder;      /* absolute; where relative paths start */
     bool files;              /* look at and read files */
     bool development;
+    const char *const *origins; /* "bob.yaml[0]": of the grants beyond config.ngrants_own */
     bool nomem;
     char path[CONFIG_PATH_BYTES]; /* of the option at hand, "grants[3].id" */
 };
@@ -45,6 +47,8 @@ struct build {
 /* Fills base from an object according to the table; prefix is the table's ("" or "grants[]."),
  * b->path the instance's. Faults go to the report. */
 void config_bind(struct build *b, json_t *object, const char *prefix, void *base);
+/* Fills what a list's option is for in base from an array; b->path is the list's. */
+void config_bind_list(struct build *b, const struct option *o, json_t *array, void *base);
 /* Checks one value against its option and stores it at the option's offset in base. */
 void config_set(struct build *b, const struct option *o, json_t *node, void *base);
 /* Stores the default. */
@@ -85,6 +89,12 @@ void config_say(struct build *b, bool warning, const char *where, const char *op
                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* Does the file say something about this option, right or wrong? */
 bool config_given(const struct build *b, const char *where, const char *option);
+/* The grants: those of the file itself each by itself, and all of them among themselves, which is
+ * config_check_merged. */
+void config_check_grants(struct build *b, struct config *c);
+void config_check_merged(struct build *b, const struct config *c);
+/* Puts the grants of c->grants_dir behind those of the file; faults go to the report. */
+void config_grants_read(struct build *b, struct config *c);
 /* The same for one grant, whose place is `where` ("grants[3]", or "" over the control API). */
 void config_check_grant(struct build *b, const struct config *c, struct grant_config *g,
                         const char *where);

@@ -17,6 +17,7 @@ static void box_free(struct config_box *box)
     for (struct secret *s = box->secrets; s; s = s->next)
         explicit_bzero(s->at, s->n);
     arena_release(&box->arena);
+    config_unref(box->parent);
     sl_free(box);
 }
 
@@ -136,6 +137,9 @@ static int fill(struct config_box *box, const char *text, size_t n, bool files, 
     b->development = peek_development(&yaml);
     config_bind(b, yaml.root, "", &box->config);
     b->path[0] = '\0';
+    box->config.ngrants_own = box->config.ngrants;
+    if (!b->nomem && files && box->config.grants_dir && !r->errors)
+        config_grants_read(b, &box->config);
     if (!b->nomem)
         config_check(b, &box->config);
     if (!b->nomem && !r->errors) {
@@ -189,6 +193,46 @@ struct config *config_load(const char *file, char *err, size_t err_bytes)
     struct config *c = config_parse(file, text, n, true, err, err_bytes);
     sl_free(text);
     return c;
+}
+
+struct config *config_grants_reload(const struct config *c, char *err, size_t err_bytes)
+{
+    const struct config *root = box_of(c)->parent ? box_of(c)->parent : c;
+    struct config_box *box = sl_calloc(1, sizeof(*box));
+    struct report report;
+    struct build *b;
+    if (!box) {
+        snprintf(err, err_bytes, "out of memory\n");
+        return NULL;
+    }
+    arena_init(&box->arena, CONFIG_ARENA_BYTES);
+    atomic_init(&box->refs, 1);
+    report_init(&report, &box->arena, root->file);
+    box->config = *root;
+    box->config.ngrants = root->ngrants_own;
+    box->parent = config_ref(root);
+    b = arena_zalloc(&box->arena, sizeof(*b));
+    if (b) {
+        *b = (struct build){.arena = &box->arena,
+                            .secrets = &box->secrets,
+                            .report = &report,
+                            .folder = "/",
+                            .files = true,
+                            .development = root->development};
+        config_grants_read(b, &box->config);
+        if (!b->nomem && !report.errors)
+            config_check_merged(b, &box->config);
+        if (!b->nomem && !report.errors)
+            keep_warnings(b, &box->warnings);
+    }
+    if (b && !b->nomem && !report.nomem && !report.errors)
+        return &box->config;
+    if (report.errors)
+        report_errors(&report, err, err_bytes);
+    else
+        snprintf(err, err_bytes, "%s: out of memory\n", root->file);
+    box_free(box);
+    return NULL;
 }
 
 /* Over the control API a grant is an arena of its own behind its first member. */

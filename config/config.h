@@ -48,7 +48,7 @@ struct issuer_config {
     unsigned algorithms;         /* enum jwt_alg bits */
     unsigned skew_s;             /* <= 30 */
     unsigned refresh_s;          /* how often the keys are fetched anew */
-    unsigned max_token_s; /* a token that is to live longer is refused; 0: any */
+    unsigned max_token_s;        /* a token that is to live longer is refused; 0: any */
     unsigned max_age_s;   /* after so long without a fetch that worked, the set fails closed */
     bool shared_subjects; /* true: a subject's grants are not added up */
     bool second_opinion;  /* libjwt may veto */
@@ -195,8 +195,10 @@ struct config {
     struct issuer_config *issuers;
     size_t nissuers;
     struct upstream_config upstream;
-    struct grant_config *grants;
-    size_t ngrants;
+    struct grant_config *grants; /* those of the file itself first, then those of grants_dir */
+    size_t ngrants, ngrants_own;
+    const char *grants_dir;      /* NULL: none */
+    uint64_t grants_stamp;       /* of what it held, see config/grants_dir.h */
     const char *group_separator; /* NULL: Kafka's own PREFIXED meaning */
     struct {
         struct endpoint listen;        /* port 0: off */
@@ -253,6 +255,10 @@ struct config *config_parse(const char *name, const char *text, size_t n, bool f
                             size_t err_bytes) SL_MUST;
 struct config *config_ref(const struct config *c);
 void config_unref(const struct config *c);
+
+/* The same configuration, but for the grants of grants_dir as they stand there now; keeps a
+ * reference to what it shares. All files or none: NULL with err as above. */
+struct config *config_grants_reload(const struct config *c, char *err, size_t err_bytes) SL_MUST;
 
 /* What can be used but deserves a second look; one line each, as above. */
 const struct strings *config_warnings(const struct config *c);

@@ -146,6 +146,14 @@ void config_file_check(struct build *b, const struct option *o, const json_t *no
                        const char *path)
 {
     size_t n;
+    struct stat st;
+    if (o->type == OPTION_FOLDER) {
+        if (stat(path, &st) != 0)
+            config_fault(b, o, node, "%s cannot be used: %s", path, strerror(errno));
+        else if (!S_ISDIR(st.st_mode))
+            config_fault(b, o, node, "%s is no folder", path);
+        return;
+    }
     if (o->type == OPTION_MADE) {
         check_folder(b, o, node, path);
         return;

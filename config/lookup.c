@@ -119,6 +119,8 @@ static const char *takes_fixed(const struct option *o)
         return "a list of PEM files with a private key each";
     case OPTION_FILE:
         return "a file";
+    case OPTION_FOLDER:
+        return "a folder";
     case OPTION_MADE:
         return o->dash ? "a file in an existing folder, or - for standard output"
                        : "a file in an existing folder";

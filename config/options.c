@@ -544,6 +544,13 @@ const struct option options[] = {
      .bytes = sizeof(struct grant_config),
      .items = 100000,
      .help = "What fixed partners may do. More come through the control API and from tokens."},
+    {.path = "grants_dir",
+     .type = OPTION_FOLDER,
+     .reload = true,
+     C(grants_dir),
+     .help = "A folder with further grants: files `*.yaml`, `*.yml` and `*.json`, each a list of "
+             "entries as in `grants`, or one. It is watched: a change is taken over within "
+             "seconds, all files together or, when one is bad, none."},
     {.path = "grants[].id",
      .type = OPTION_TEXT,
      .required = true,

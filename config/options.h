@@ -24,6 +24,7 @@ enum option_type {
     OPTION_KEY,         /* a PEM file */
     OPTION_KEYS,        /* a list of them, whose contents are kept */
     OPTION_FILE,        /* a readable file */
+    OPTION_FOLDER,      /* a folder that can be read */
     OPTION_MADE,        /* a file that sluice makes; its folder must be there */
     OPTION_SECRET,      /* a file whose content is kept */
     OPTION_SECRETS,     /* a file with a secret a line */

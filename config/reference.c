@@ -203,6 +203,7 @@ static json_t *schema_of(const struct option *o)
     case OPTION_CERTIFICATE:
     case OPTION_KEY:
     case OPTION_FILE:
+    case OPTION_FOLDER:
     case OPTION_MADE:
     case OPTION_SECRET:
     case OPTION_SECRETS:

@@ -50,6 +50,7 @@ static bool same(const struct option *o, const struct config *a, const struct co
     case OPTION_CERTIFICATE:
     case OPTION_KEY:
     case OPTION_FILE:
+    case OPTION_FOLDER:
     case OPTION_MADE:
     case OPTION_SECRET:
         memcpy(&x, field(o, a), sizeof(x));

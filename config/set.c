@@ -439,6 +439,7 @@ void config_set(struct build *b, const struct option *o, json_t *node, void *bas
     case OPTION_CERTIFICATE:
     case OPTION_KEY:
     case OPTION_FILE:
+    case OPTION_FOLDER:
     case OPTION_MADE:
     case OPTION_SECRET:
     case OPTION_SECRETS:

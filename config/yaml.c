@@ -23,6 +23,7 @@ struct reader {
     unsigned depth;
     unsigned nodes, documents;
     bool done;
+    bool any_root; /* a list will do */
 };
 
 static size_t slot_of(const struct yaml *y, const json_t *node)
@@ -159,7 +160,7 @@ static int on_open(struct reader *r, json_t *node, const yaml_char_t *anchor,
         fault = "nested more than 12 levels deep";
     else if (top && json_is_object(top->node) && !top->key)
         fault = "a key must be a single word, not a list or a mapping";
-    else if (!top && !json_is_object(node))
+    else if (!top && !json_is_object(node) && !r->any_root)
         fault = "not a mapping of options; see `sluice check --reference`";
     if (fault) {
         json_decref(node);
@@ -223,9 +224,9 @@ static int syntax_error(struct reader *r)
     return ERR_CONFIG;
 }
 
-int yaml_parse(struct yaml *y, const char *text, size_t n, struct report *r)
+static int parse(struct yaml *y, const char *text, size_t n, bool any_root, struct report *r)
 {
-    struct reader reader = {.out = y, .report = r};
+    struct reader reader = {.out = y, .report = r, .any_root = any_root};
     int err = OK;
     *y = (struct yaml){0};
     if (n > YAML_BYTES_MAX) {
@@ -253,6 +254,16 @@ int yaml_parse(struct yaml *y, const char *text, size_t n, struct report *r)
     if (err != OK)
         yaml_release(y);
     return err;
+}
+
+int yaml_parse(struct yaml *y, const char *text, size_t n, struct report *r)
+{
+    return parse(y, text, n, false, r);
+}
+
+int yaml_parse_any(struct yaml *y, const char *text, size_t n, struct report *r)
+{
+    return parse(y, text, n, true, r);
 }
 
 void yaml_release(struct yaml *y)

@@ -26,13 +26,15 @@ struct yaml_node {
 };
 
 struct yaml {
-    json_t *root; /* an object once parsed */
+    json_t *root; /* an object once parsed (yaml_parse_any: or an array) */
     struct yaml_node *slots;
     size_t nslots, used; /* open addressing; nslots a power of two */
 };
 
 /* ERR_CONFIG with a note in r, or ERR_NOMEM. The tree is empty then. */
 int yaml_parse(struct yaml *y, const char *text, size_t n, struct report *r) SL_MUST;
+/* The same, but the root may be a list as well. */
+int yaml_parse_any(struct yaml *y, const char *text, size_t n, struct report *r) SL_MUST;
 void yaml_release(struct yaml *y);
 /* Line of a value's key, or of a list's item; 0 when unknown. */
 unsigned yaml_line(const struct yaml *y, const json_t *node);
