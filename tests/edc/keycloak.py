@@ -91,6 +91,16 @@ class Keycloak:
     def form(self, path, fields, headers=()):
         return self._send("POST", path, urllib.parse.urlencode(fields).encode(), headers)[0]
 
+    def register(self, url, token):
+        """RFC 7591 with an initial access token; the client as it was made."""
+        return self._send("POST", url.removeprefix(self.url), json.dumps({
+            "client_name": "warming up", "grant_types": ["client_credentials"]}).encode(), {
+            "Content-Type": "application/json", "Authorization": f"Bearer {token}"})[0]
+
+    def unregister(self, client):
+        self._send("DELETE", client["registration_client_uri"].removeprefix(self.url), headers={
+            "Authorization": f"Bearer {client['registration_access_token']}"})
+
     def admin(self, method, path, body=None):
         """A call of the admin API below /admin/realms; for a POST without an answer the id
         of what was made."""
@@ -194,3 +204,10 @@ class Realm:
         """RFC 7009 at Keycloak itself."""
         self.keycloak.form(f"{self._path}/revoke", {
             "client_id": client, "client_secret": secret, "token": token})
+
+    def warm_up(self):
+        """Registers a client and lets it fetch a token, as sluice will: the first time takes Java
+        seconds, and a connector does not wait for those."""
+        made = self.keycloak.register(self.registration_url, self.initial_access(1))
+        self.token(made["client_id"], made["client_secret"])
+        self.keycloak.unregister(made)

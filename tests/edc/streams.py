@@ -33,13 +33,13 @@ class Writer(threading.Thread):
 class Stream(threading.Thread):
     """librdkafka's consumer in a group: what it read, was assigned, lost and was told."""
 
-    def __init__(self, door, topic, group):
+    def __init__(self, door, topic, group, **more):
         super().__init__(daemon=True)
         self.seen, self.assigned, self.revoked, self.errors = [], 0, 0, []
         self._ending = threading.Event()
         self._consumer = confluent_kafka.Consumer(door.librdkafka(**{
             "group.id": group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 200})
-            | {"error_cb": self.errors.append})
+            | {"error_cb": self.errors.append} | more)
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
     def _on_assign(self, *_):
