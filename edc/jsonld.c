@@ -72,6 +72,9 @@ static int read_context(struct jsonld *j)
         int rc = OK;
 
         item = json_is_array(context) ? json_array_get(context, i) : context;
+        if (json_is_string(item) &&
+            strncmp(json_string_value(item), JSONLD_DSPACE_2025, strlen(JSONLD_DSPACE_2025)) == 0)
+            j->dspace_2025 = true;
         if (json_is_object(item))
             rc = define(j, item);
         else if (item && !json_is_string(item) && !json_is_null(item))

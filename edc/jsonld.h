@@ -36,6 +36,7 @@ struct jsonld_term {
 struct jsonld {
     json_t *root; /* an object */
     const char *vocab;
+    bool dspace_2025; /* a context of that generation is named */
     struct jsonld_term terms[JSONLD_TERMS_MAX];
     size_t nterms;
     char fault[JSONLD_FAULT_BYTES]; /* the first; "" none */

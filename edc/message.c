@@ -298,6 +298,7 @@ static void note_namespace(struct message *m, json_t *address)
     const char *name;
     json_t *value;
 
+    m->dspace_2025 = m->doc.dspace_2025;
     for (size_t i = m->doc.nterms; i > 0; i--)
         if (strcmp(m->doc.terms[i - 1].iri, JSONLD_DSPACE_2025) == 0)
             m->dspace_2025 = true;

@@ -140,6 +140,17 @@ static void test_other_names(void **state)
     };
     struct message m;
     (void)state;
+    assert_int_equal(
+        read_as(&m, DIALECT_LEGACY,
+                "{\"@context\":[\"" DSPACE25 "context.jsonld\"],"
+                "\"@type\":\"DataFlowStartMessage\",\"processId\":\"p\","
+                "\"participantId\":\"c\",\"agreementId\":\"a\",\"datasetId\":\"d\","
+                "\"transferType\":\"KafkaBroker-PULL\",\"sourceDataAddress\":{"
+                "\"endpointType\":\"KafkaBroker\",\"endpointProperties\":[{\"name\":\"topic\","
+                "\"value\":\"t\"}]}}"),
+        OK);
+    assert_true(m.dspace_2025);
+    message_release(&m);
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
         if (read_as(&m, DIALECT_LEGACY, texts[i]) != OK)
             fail_msg("%zu: %s", i, m.doc.fault);

@@ -668,6 +668,17 @@ static const char *event(const char *type, const char *side, const char *id, int
     return text;
 }
 
+/* As recorded from EDC 0.15.1, but for the side. */
+static const char recorded_event[] =
+    "{\"id\":\"8bcfb5cd-4985-4bc2-b58d-57db4a6f1fba\",\"at\":1795321079667,\"payload\":{"
+    "\"transferProcessId\":\"p9\",\"callbackAddresses\":[{"
+    "\"uri\":\"http://localhost:19384/events\",\"events\":[\"transfer.process\"],"
+    "\"transactional\":false,\"authKey\":null,\"authCodeId\":null}],"
+    "\"assetId\":\"kafka-asset\",\"type\":\"PROVIDER\","
+    "\"contractId\":\"39e789c0-6633-4ff0-bb9e-480828dc814f\","
+    "\"participantContextId\":\"provider\",\"protocol\":\"dataspace-protocol-http:2025-1\","
+    "\"reason\":\"{@value=test}\"},\"type\":\"TransferProcessSuspended\"}";
+
 static void test_events(void **state)
 {
     int64_t now = (int64_t)time(NULL) * 1000;
@@ -693,6 +704,8 @@ static void test_events(void **state)
     assert_int_equal(post("/events", event("ContractNegotiationFinalized", "PROVIDER", "", now)),
                      204);
     assert_int_equal(post("/events", event("TransferProcessTerminated", "PROVIDER", "", now)), 400);
+    assert_int_equal(post("/events", recorded_event), 204);
+    assert_true(look("p9").barred > 0);
     assert_int_equal(post("/events", "{}"), 400);
     assert_int_equal(post("/events", "[]"), 400);
 }
