@@ -10,19 +10,11 @@
 #include "base/loop.h"
 #include "control/body.h"
 #include "edc/secevent.h"
+#include "edc/seen.h"
 
-#define BUCKETS      1024
 #define RETRY_US     (200 * UINT64_C(1000))
 #define SECOND_US    (1000 * UINT64_C(1000))
 #define REASON_BYTES 192
-
-/* An event's id, and whether it has been carried out. */
-struct seen {
-    struct seen *next;
-    int64_t over_s;
-    bool done;
-    char key[];
-};
 
 /* An event that is being carried out. */
 struct incoming {
@@ -31,7 +23,7 @@ struct incoming {
     enum secevent_source source;
     struct ask *ask;
     struct secevent event;
-    struct seen *seen; /* while ev lives */
+    struct seen_id *seen; /* while ev lives */
     unsigned next_revocation, under_way, closed;
     int result;
 };
@@ -46,8 +38,7 @@ struct waiting {
 struct events {
     struct loop *loop;
     struct edc_parts parts;
-    struct seen *seen[BUCKETS];
-    size_t nseen;
+    struct seen *seen;
     struct incoming *under_way;
     unsigned nunder_way;
     struct waiting waiting[EVENTS_WAITING_MAX];
@@ -59,75 +50,12 @@ struct events {
 
 /* --- ids */
 
-static size_t bucket_of(const char *key)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *key; key++)
-        h = (h ^ (unsigned char)*key) * UINT64_C(0x100000001b3);
-    return (size_t)((h ^ h >> 32) % BUCKETS);
-}
-
 /* A way's ids are its own, and an issuer's. */
 static void seen_key(char *out, size_t n, enum secevent_source s, const struct secevent *e)
 {
     char way = s == SECEVENT_SET ? 's' : s == SECEVENT_LOGOUT ? 'l' : 'k';
 
     snprintf(out, n, "%c%s\n%s", way, e->issuer, e->id);
-}
-
-static struct seen *seen_find(const struct events *ev, const char *key)
-{
-    struct seen *s = ev->seen[bucket_of(key)];
-
-    while (s && strcmp(s->key, key) != 0)
-        s = s->next;
-    return s;
-}
-
-static void seen_remove(struct events *ev, struct seen *s)
-{
-    struct seen **at = &ev->seen[bucket_of(s->key)];
-
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
-    ev->nseen--;
-    sl_free(s);
-}
-
-/* now_s INT64_MAX: all of them. */
-static void seen_sweep(struct events *ev, int64_t now_s)
-{
-    struct seen *next;
-
-    for (size_t i = 0; i < BUCKETS; i++)
-        for (struct seen *s = ev->seen[i]; s; s = next) {
-            next = s->next;
-            if (s->over_s < now_s && (s->done || now_s == INT64_MAX))
-                seen_remove(ev, s);
-        }
-}
-
-static struct seen *seen_add(struct events *ev, const char *key, int64_t over_s)
-{
-    struct seen **bucket = &ev->seen[bucket_of(key)];
-    size_t n = strlen(key) + 1;
-    struct seen *s;
-
-    if (ev->nseen >= EVENTS_SEEN_MAX)
-        seen_sweep(ev, loop_wall_s(ev->loop));
-    if (ev->nseen >= EVENTS_SEEN_MAX)
-        return NULL;
-    s = sl_calloc(1, sizeof(*s) + n);
-    if (!s)
-        return NULL;
-    memcpy(s->key, key, n);
-    s->over_s = over_s;
-    s->next = *bucket;
-    *bucket = s;
-    ev->nseen++;
-    return s;
 }
 
 /* --- the trail */
@@ -245,9 +173,9 @@ static void finish(struct incoming *in)
 
     if (ev) {
         if (in->result == OK)
-            in->seen->done = true;
+            seen_done(in->seen);
         else
-            seen_remove(ev, in->seen); /* it may come again */
+            seen_remove(ev->seen, in->seen);
         ev->nunder_way--;
         *in->prev = in->next;
         if (in->next)
@@ -317,7 +245,7 @@ static bool carry_out(struct events *ev, enum secevent_source source, struct ask
     in = sl_calloc(1, sizeof(*in));
     if (!in)
         return false;
-    in->seen = seen_add(ev, key, e->over_s);
+    in->seen = seen_add(ev->seen, key, e->over_s, loop_wall_s(ev->loop));
     if (!in->seen) {
         sl_free(in);
         return false;
@@ -340,20 +268,19 @@ static bool carry_out(struct events *ev, enum secevent_source source, struct ask
 static void take(struct events *ev, enum secevent_source source, struct ask *a, struct secevent *e)
 {
     char key[2 * IDENTITY_TEXT_MAX + 2];
-    const struct seen *before;
-    struct seen *s;
+    struct seen_id *before, *id;
 
     seen_key(key, sizeof(key), source, e);
-    before = seen_find(ev, key);
-    if (before && before->done) {
+    before = seen_find(ev->seen, key);
+    if (before && seen_is_done(before)) {
         refuse(ev, source, a, e, SECEVENT_MALFORMED, "it was taken before");
     } else if (before) {
         refuse(ev, source, a, e, SECEVENT_NO_MEMORY, "it is being carried out");
     } else if (e->count > 0) {
         if (!carry_out(ev, source, a, e, key))
             refuse(ev, source, a, e, SECEVENT_NO_MEMORY, "too many events; try again");
-    } else if ((s = seen_add(ev, key, e->over_s)) != NULL) {
-        s->done = true;
+    } else if ((id = seen_add(ev->seen, key, e->over_s, loop_wall_s(ev->loop))) != NULL) {
+        seen_done(id);
         audit(ev, source, a, e, "nothing to be revoked", false);
         answer_done(source, a);
     } else {
@@ -486,9 +413,10 @@ struct events *events_new(struct loop *l, const struct edc_parts *p)
         return NULL;
     ev->loop = l;
     ev->parts = *p;
+    ev->seen = seen_new(EVENTS_SEEN_MAX);
     ev->retry = loop_timer_new(l, on_retry, ev);
     ev->second = loop_timer_new(l, on_second, ev);
-    if (ev->retry && ev->second)
+    if (ev->seen && ev->retry && ev->second)
         return ev;
     events_free(ev);
     return NULL;
@@ -505,7 +433,7 @@ void events_free(struct events *ev)
         in->ev = NULL;
     if (ev->second)
         on_second(ev);
-    seen_sweep(ev, INT64_MAX);
+    seen_free(ev->seen);
     loop_timer_free(ev->retry);
     loop_timer_free(ev->second);
     sl_free(ev);
