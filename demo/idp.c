@@ -169,11 +169,13 @@ static void discovery(struct idp *idp, struct evhttp_request *req)
     if (endpoint_enter(idp, req, IDP_DISCOVERY))
         return;
     json_t *doc = json_pack(
-        "{s:s, s:s+, s:s+, s:[s], s:[s], s:[ss], s:[sssss]}", "issuer", idp->issuer,
+        "{s:s, s:s+, s:s+, s:s+, s:s+, s:[s], s:[s], s:[ss], s:[sssss]}", "issuer", idp->issuer,
         "token_endpoint", idp->issuer, "/token", "jwks_uri", idp->issuer, "/jwks",
-        "response_types_supported", "token", "grant_types_supported", "client_credentials",
-        "token_endpoint_auth_methods_supported", "client_secret_basic", "client_secret_post",
-        "id_token_signing_alg_values_supported", "ES256", "ES384", "RS256", "PS256", "EdDSA");
+        "introspection_endpoint", idp->issuer, "/introspect", "revocation_endpoint", idp->issuer,
+        "/revoke", "response_types_supported", "token", "grant_types_supported",
+        "client_credentials", "token_endpoint_auth_methods_supported", "client_secret_basic",
+        "client_secret_post", "id_token_signing_alg_values_supported", "ES256", "ES384", "RS256",
+        "PS256", "EdDSA");
     idp_reply(req, HTTP_OK, doc);
 }
 
@@ -275,8 +277,10 @@ static void token_issue(struct idp *idp, struct evhttp_request *req, const struc
         json_object_set_new(claims, "scope", json_string(scope));
     char *token = key && claims ? jose_issue(key, client->typ ? client->typ : "JWT", claims) : NULL;
     json_decref(claims);
-    if (token)
+    if (token) {
         idp->issued++;
+        idp_token_remember(idp, token, lifetime_s);
+    }
     idp_reply(req, HTTP_OK,
               token ? json_pack("{s:s, s:s, s:I}", "access_token", token, "token_type", "Bearer",
                                 "expires_in", (json_int_t)lifetime_s)
@@ -284,11 +288,41 @@ static void token_issue(struct idp *idp, struct evhttp_request *req, const struc
     free(token);
 }
 
-static void token(struct idp *idp, struct evhttp_request *req)
+/* --- POST /introspect (RFC 7662), POST /revoke (RFC 7009) */
+
+static void introspect(struct idp *idp, struct evhttp_request *req, const struct evkeyvalq *form)
+{
+    const char *text = evhttp_find_header(form, "token");
+    const struct idp_token *t = text ? idp_token_find(idp, text) : NULL;
+    bool active = t && !t->revoked && time(NULL) < t->expires;
+
+    if (!authenticate(idp, req, form))
+        idp_reply_error(req, 401, "invalid_client", "no such client, or not its secret");
+    else
+        idp_reply(req, HTTP_OK, json_pack("{s:b}", "active", active));
+}
+
+static void revoke_token(struct idp *idp, struct evhttp_request *req, const struct evkeyvalq *form)
+{
+    const char *text = evhttp_find_header(form, "token");
+    struct idp_token *t = text ? idp_token_find(idp, text) : NULL;
+
+    if (!authenticate(idp, req, form)) {
+        idp_reply_error(req, 401, "invalid_client", "no such client, or not its secret");
+        return;
+    }
+    if (t)
+        t->revoked = true;
+    idp_reply(req, HTTP_OK, json_object());
+}
+
+/* What all endpoints with a form begin with. */
+static void with_form(struct idp *idp, struct evhttp_request *req, enum idp_endpoint which,
+                      void (*fn)(struct idp *, struct evhttp_request *, const struct evkeyvalq *))
 {
     struct evkeyvalq form;
 
-    if (endpoint_enter(idp, req, IDP_TOKEN))
+    if (endpoint_enter(idp, req, which))
         return;
     if (evhttp_request_get_command(req) != EVHTTP_REQ_POST) {
         idp_reply_error(req, HTTP_BADMETHOD, "invalid_request", "POST");
@@ -300,7 +334,7 @@ static void token(struct idp *idp, struct evhttp_request *req)
         idp_reply_error(req, HTTP_BADREQUEST, "invalid_request", "the body is not a form");
         return;
     }
-    token_issue(idp, req, &form);
+    fn(idp, req, &form);
     evhttp_clear_headers(&form);
     OPENSSL_cleanse(text, strlen(text));
     free(text);
@@ -327,7 +361,11 @@ static void request_cb(struct evhttp_request *req, void *arg)
     else if (strcmp(path, "/jwks") == 0)
         jwks(idp, req);
     else if (strcmp(path, "/token") == 0)
-        token(idp, req);
+        with_form(idp, req, IDP_TOKEN, token_issue);
+    else if (strcmp(path, "/introspect") == 0)
+        with_form(idp, req, IDP_INTROSPECT, introspect);
+    else if (strcmp(path, "/revoke") == 0)
+        with_form(idp, req, IDP_REVOKE, revoke_token);
     else if (strncmp(path, "/admin/", strlen("/admin/")) == 0 && !from_a_browser(req))
         idp_admin(idp, req, path);
     else

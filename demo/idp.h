@@ -21,11 +21,12 @@
 
 #define IDP_KEYS_MAX       64
 #define IDP_CLIENTS_MAX    1024
+#define IDP_TOKENS_MAX     4096 /* that are remembered; the oldest go */
 #define IDP_BODY_MAX_BYTES (256L * 1024)
 #define IDP_LIFETIME_MAX_S (24L * 3600)
 
 /* What the outside can ask of us; each is counted and can be broken by itself. */
-enum idp_endpoint { IDP_DISCOVERY, IDP_JWKS, IDP_TOKEN, IDP_ENDPOINTS };
+enum idp_endpoint { IDP_DISCOVERY, IDP_JWKS, IDP_TOKEN, IDP_INTROSPECT, IDP_REVOKE, IDP_ENDPOINTS };
 
 /* How an endpoint fails while an outage is on. */
 enum idp_outage {
@@ -54,6 +55,13 @@ struct idp_client {
     long lifetime_s;
 };
 
+/* One that was issued: a digest of its text. */
+struct idp_token {
+    unsigned char digest[32];
+    time_t expires;
+    bool revoked;
+};
+
 struct idp {
     struct event_base *base;
     struct evhttp *http;
@@ -65,6 +73,8 @@ struct idp {
     json_t *jwks_override; /* served in place of our own set when not NULL */
     struct idp_client clients[IDP_CLIENTS_MAX];
     size_t client_count;
+    struct idp_token tokens[IDP_TOKENS_MAX];
+    size_t token_count; /* ever; the place is modulo IDP_TOKENS_MAX */
     enum idp_outage outage[IDP_ENDPOINTS];
     uint64_t requests[IDP_ENDPOINTS];
     uint64_t issued;
@@ -92,6 +102,10 @@ SL_MUST int idp_client_remove(struct idp *idp, const char *id);
 const struct idp_client *idp_client_find(const struct idp *idp, const char *id);
 /* iss, sub, aud, client_id, iat, exp, jti, then claims on top; a null claim takes one away. */
 json_t *idp_claims(const struct idp *idp, const char *client_id, json_t *claims, long lifetime_s);
+/* For introspection: this was issued, and is active until it expires or is revoked. */
+void idp_token_remember(struct idp *idp, const char *token, long lifetime_s);
+/* NULL: never issued, or too long ago. */
+struct idp_token *idp_token_find(struct idp *idp, const char *token);
 void idp_release(struct idp *idp);
 
 /* --- answers (idp.c) */

@@ -199,6 +199,8 @@ static void sign_post(struct idp *idp, struct evhttp_request *req, const json_t 
         token = jose_sign(s.key, s.method, s.header, s.claims);
     if (token && json_is_true(json_object_get(body, "tamper")))
         tamper(token);
+    if (token && !json_is_true(json_object_get(body, "tamper")))
+        idp_token_remember(idp, token, idp->lifetime_s);
     if (token)
         idp_reply(req, HTTP_OK, json_pack("{s:s}", "access_token", token));
     else
@@ -222,8 +224,11 @@ static void clients_post(struct idp *idp, struct evhttp_request *req, const json
 
 /* --- POST /admin/outage, GET /admin/stats */
 
-static const char *const endpoint_names[IDP_ENDPOINTS] = {
-    [IDP_DISCOVERY] = "discovery", [IDP_JWKS] = "jwks", [IDP_TOKEN] = "token"};
+static const char *const endpoint_names[IDP_ENDPOINTS] = {[IDP_DISCOVERY] = "discovery",
+                                                          [IDP_JWKS] = "jwks",
+                                                          [IDP_TOKEN] = "token",
+                                                          [IDP_INTROSPECT] = "introspect",
+                                                          [IDP_REVOKE] = "revoke"};
 
 static const char *const outage_names[] = {[IDP_UP] = "up",
                                            [IDP_ERROR] = "error",

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/sha.h>
+
 /* --- keys */
 
 /* A retired key leaves the JWKS but stays at hand: tests sign with keys that are gone. */
@@ -251,6 +253,27 @@ json_t *idp_claims(const struct idp *idp, const char *client_id, json_t *claims,
     return out;
 fail:
     json_decref(out);
+    return NULL;
+}
+
+void idp_token_remember(struct idp *idp, const char *token, long lifetime_s)
+{
+    struct idp_token *t = &idp->tokens[idp->token_count++ % IDP_TOKENS_MAX];
+
+    SHA256((const unsigned char *)token, strlen(token), t->digest);
+    t->expires = time(NULL) + lifetime_s;
+    t->revoked = false;
+}
+
+struct idp_token *idp_token_find(struct idp *idp, const char *token)
+{
+    size_t n = idp->token_count < IDP_TOKENS_MAX ? idp->token_count : IDP_TOKENS_MAX;
+    unsigned char digest[32];
+
+    SHA256((const unsigned char *)token, strlen(token), digest);
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(idp->tokens[i].digest, digest, sizeof(digest)) == 0)
+            return &idp->tokens[i];
     return NULL;
 }
 

@@ -23,10 +23,10 @@
 /* Ids that are remembered: only signed events have one, and each is gone after max_age_s. When
  * full, events are refused retriably, since to forget one would be to let it be replayed. */
 #define EVENTS_SEEN_MAX            8192
-#define EVENTS_WAITING_MAX         16 /* for a key */
-#define EVENTS_KEY_WAIT_MS         3000
-#define EVENTS_UNDER_WAY_MAX       64 /* being carried out */
-#define EVENTS_AT_ONCE             8  /* revocations of one event with the store */
+#define EVENTS_WAITING_MAX         16    /* for a key */
+#define EVENTS_KEY_WAIT_MS         12000 /* JWKS_UNKNOWN_KID_S, and the fetch */
+#define EVENTS_UNDER_WAY_MAX       64    /* being carried out */
+#define EVENTS_AT_ONCE             8     /* revocations of one event with the store */
 #define EVENTS_REFUSED_LINES_PER_S 16
 
 struct events;

@@ -78,6 +78,8 @@ class Idp:
         self.published = []
         self.hits = {}
         self.down = False
+        self.inactive = set()  # jti that introspection calls so
+        self.introspection = 200  # another status is an outage; 0 is silence
         self.client_ttl_s = 3600
         self.clients = {"sluice-upstream": "upstream-secret"}
         handler = type("Handler", (_Handler,), {"idp": self})
@@ -87,6 +89,7 @@ class Idp:
         self.issuer = f"http://127.0.0.1:{self.port}/realms/dataspace"
         self.jwks_url = f"{self.issuer}/certs"
         self.token_url = f"{self.issuer}/token"
+        self.introspection_url = f"{self.issuer}/introspect"
         self.add_key("ES256", "e2e-1")
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,),
                                         daemon=True)
@@ -167,14 +170,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         form = urllib.parse.parse_qs(
             self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
         client, secret = self._credentials(form)
-        if path != "/token" or idp.clients.get(client, object()) != secret:
+        if idp.clients.get(client, object()) != secret:
             self._answer(401, {"error": "invalid_client"})
+            return
+        if path == "/introspect":
+            self._introspect(form["token"][0])
+            return
+        if path != "/token":
+            self._answer(404, {})
             return
         extra = {"scope": form["scope"][0]} if "scope" in form else {}
         self._answer(200, {
             "access_token": idp.token(client, idp.client_ttl_s, client_id=client,
                                       aud=["sluice", "kafka"], **extra),
             "token_type": "Bearer", "expires_in": idp.client_ttl_s})
+
+    def _introspect(self, token):
+        idp = self.idp
+        while idp.introspection == 0:
+            time.sleep(0.05)
+        if idp.introspection != 200:
+            self._answer(idp.introspection, {"error": "temporarily_unavailable"})
+            return
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        self._answer(200, {"active": claims["jti"] not in idp.inactive})
 
     def _credentials(self, form):
         basic = self.headers.get("Authorization", "")

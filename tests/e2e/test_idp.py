@@ -175,6 +175,28 @@ class TestIdp(unittest.TestCase):
         for member in ("issuer", "token_endpoint", "jwks_uri"):
             self.assertEqual(doc[member], self.idp.ready[member])
 
+    def test_introspection_and_revocation(self):
+        def ask(path, token, secret="s:e&cret"):
+            form = {"token": token, "client_id": "bob", "client_secret": secret}
+            return self.idp.call(path, urllib.parse.urlencode(form))
+
+        token = self.idp.token()[1]["access_token"]
+        self.assertEqual(ask("/introspect", token), (200, {"active": True}))
+        self.assertEqual(ask("/introspect", self.idp.sign()), (200, {"active": True}))
+        self.assertEqual(ask("/introspect", self.idp.sign(tamper=True)), (200, {"active": False}))
+        self.assertEqual(ask("/introspect", token + "x"), (200, {"active": False}))
+        self.assertEqual(ask("/introspect", token, "wrong")[0], 401)
+        self.assertEqual(ask("/revoke", token, "wrong")[0], 401)
+        self.assertEqual(ask("/introspect", token), (200, {"active": True}))
+        self.assertEqual(ask("/revoke", token)[0], 200)
+        self.assertEqual(ask("/introspect", token), (200, {"active": False}))
+        short = self.idp.token(lifetime_s=1)[1]["access_token"]
+        time.sleep(1.1)
+        self.assertEqual(ask("/introspect", short), (200, {"active": False}))
+        self.idp.call("/admin/outage", {"introspect": "garbage"})
+        with self.assertRaises(ValueError):
+            ask("/introspect", token)
+
     def test_every_algorithm_verifies_against_the_jwks(self):
         for alg in ("ES256", "ES384", "RS256", "PS256", "EdDSA"):
             with self.subTest(alg):
@@ -307,7 +329,8 @@ class TestIdp(unittest.TestCase):
 
     def test_outages_and_counters(self):
         idp = self.idp
-        self.assertEqual(idp.call("/admin/outage", {"jwks": True})[1], {"discovery": "up", "jwks": "error", "token": "up"})
+        self.assertEqual(idp.call("/admin/outage", {"jwks": True})[1], {"discovery": "up", "jwks": "error", "token": "up",
+                                   "introspect": "up", "revoke": "up"})
         self.assertEqual(idp.call("/jwks")[0], 503)
         self.assertEqual(idp.token()[0], 200)
         idp.call("/admin/outage", {"jwks": "hang"})
@@ -326,7 +349,8 @@ class TestIdp(unittest.TestCase):
         idp.call("/admin/outage", {"jwks": False})
         self.assertEqual(idp.call("/jwks")[0], 200)
         stats = idp.call("/admin/stats")[1]
-        self.assertEqual(stats["requests"], {"discovery": 0, "jwks": 7, "token": 1})
+        self.assertEqual(stats["requests"], {"discovery": 0, "jwks": 7, "token": 1,
+                                             "introspect": 0, "revoke": 0})
         self.assertEqual(stats["tokens_issued"], 1)
 
 

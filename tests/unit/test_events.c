@@ -513,13 +513,38 @@ static void a_key_that_never_comes(void **state)
     char *push = admin_text(new_key, "k2", "a1", "PUSH_NOT_BEFORE", ",\"notBefore\":1700000000");
 
     (void)state;
-    assert_int_equal(post("/keycloak/k_push_not_before", "Content-Type: text/plain", push), 503);
+    assert_int_equal(post_for("/keycloak/k_push_not_before", "Content-Type: text/plain", push,
+                              EVENTS_KEY_WAIT_MS + 3000),
+                     503);
     assert_true(unknown_kids > 0);
     assert_int_equal(changes, 0);
     assert_int_equal(audited("its key is not known", "127.0.0.1"), 1);
     which = 2;
     assert_int_equal(post("/keycloak/k_push_not_before", "Content-Type: text/plain", push), 503);
     free(push);
+}
+
+/* More than may wait; and those that do are carried out, whether or not their senders still wait.
+ */
+static void many_new_keys(void **state)
+{
+    char id[16], *push;
+
+    (void)state;
+    for (unsigned i = 0; i <= EVENTS_WAITING_MAX; i++) {
+        snprintf(id, sizeof(id), "a%u", i);
+        push = admin_text(new_key, "k2", id, "PUSH_NOT_BEFORE", ",\"notBefore\":1700000000");
+        assert_int_equal(post_for("/keycloak/k_push_not_before", "Content-Type: text/plain", push,
+                                  i < EVENTS_WAITING_MAX ? 50 : 3000),
+                         i < EVENTS_WAITING_MAX ? 0 : 503);
+        free(push);
+    }
+    assert_int_equal(changes, 0);
+    which = 1;
+    for (unsigned i = 0; i < 200 && changes < EVENTS_WAITING_MAX; i++)
+        usleep(10000);
+    assert_int_equal(changes, EVENTS_WAITING_MAX);
+    assert_true(in_force(REVOKE_CLIENT, "c1", 1));
 }
 
 /* Strangers cannot fill the trail. */
@@ -550,6 +575,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_end_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_key, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_that_never_comes, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_new_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(many_that_are_refused, setup, teardown),
     };
 
