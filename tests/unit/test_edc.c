@@ -1,0 +1,241 @@
+/* The signaling listener as a whole: who is let to it, and a start whose token is our own. */
+#include "tests/unit/unit.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <openssl/pem.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+#include "edc/edc.h"
+#include "tests/unit/token.h"
+
+#define SECRET "0123456789-abcdefghij"
+#define EDC    "https://w3id.org/edc/v0.0.1/ns/"
+
+static struct loop *loop;
+static struct store *store;
+static struct config *config;
+static struct edc *edc;
+static pthread_t thread;
+static char url[64], pem[1024];
+static char answer[65536];
+
+static int apply(void *arg, unsigned i, const struct change *c, struct change_ack *ack)
+{
+    (void)arg;
+    (void)i;
+    (void)c;
+    change_ack_done(ack, OK, 0);
+    return OK;
+}
+
+static struct keyring *keys(void *arg)
+{
+    (void)arg;
+    return NULL;
+}
+
+static void unknown_kid(void *arg, const char *issuer)
+{
+    (void)arg;
+    (void)issuer;
+}
+
+static void *run(void *arg)
+{
+    (void)arg;
+    assert_int_equal(loop_run(loop), OK);
+    return NULL;
+}
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+static const char *make_key(void)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    FILE *file = fmemopen(pem, sizeof(pem), "w");
+    assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
+    fclose(file);
+    EVP_PKEY_free(key);
+    return pem;
+}
+
+static int begin(void **state)
+{
+    const struct store_peers peers = {.count = 1, .apply = apply};
+    struct edc_parts parts = {.keys = keys, .unknown_kid = unknown_kid};
+    char text[1024], err[512] = "";
+    uint16_t port = free_port();
+    (void)state;
+    static const char *signing_key;
+    snprintf(text, sizeof(text),
+             "issuers: [{issuer: 'https://edge.example', audience: sluice,"
+             " signing_keys: key.pem}]\n"
+             "signaling: {listen: '127.0.0.1:%u'}\n",
+             (unsigned)port);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u", (unsigned)port);
+    config = token_config(text);
+    assert_non_null(config);
+    signing_key = make_key();
+    config->issuers[0].signing_keys = (struct strings){&signing_key, 1};
+    config->signaling.path_secret = SECRET;
+    loop = loop_new();
+    store = store_open(NULL, loop, config, err, sizeof(err));
+    assert_int_equal(store_start(store, &peers, NULL, NULL), OK);
+    parts.changes.store = store;
+    edc = edc_new(loop, config, &parts, err, sizeof(err));
+    if (!edc)
+        print_error("%s\n", err);
+    assert_non_null(edc);
+    return pthread_create(&thread, NULL, run, NULL);
+}
+
+static int end(void **state)
+{
+    (void)state;
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    edc_free(edc);
+    store_close(store);
+    loop_free(loop);
+    config_unref(config);
+    return 0;
+}
+
+static size_t take(char *p, size_t size, size_t n, void *arg)
+{
+    size_t at = strlen(answer);
+    (void)arg;
+    if (at + size * n >= sizeof(answer))
+        return 0;
+    memcpy(answer + at, p, size * n);
+    answer[at + size * n] = '\0';
+    return size * n;
+}
+
+static long ask(const char *method, const char *path, const char *body, const char *header)
+{
+    char whole[512];
+    long status = 0;
+    CURL *curl = curl_easy_init();
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    answer[0] = '\0';
+    headers = curl_slist_append(headers, "Expect:");
+    if (header)
+        headers = curl_slist_append(headers, header);
+    snprintf(whole, sizeof(whole), "%s%s", url, path);
+    curl_easy_setopt(curl, CURLOPT_URL, whole);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 8000L);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
+    if (body)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    if (curl_easy_perform(curl) == CURLE_OK)
+        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(curl);
+    return status;
+}
+
+/* Every path of signaling, each with and without the secret. */
+static void test_who(void **state)
+{
+    static const struct {
+        const char *method, *path;
+    } all[] = {
+        {"POST", "/v1/dataflows"},
+        {"POST", "/v1/dataflows/start"},
+        {"POST", "/v1/dataflows/prepare"},
+        {"POST", "/v1/dataflows/p/suspend"},
+        {"POST", "/v1/dataflows/p/terminate"},
+        {"GET", "/v1/dataflows/check"},
+        {"GET", "/v1/dataflows/p/state"},
+        {"POST", "/dataflows/prepare"},
+        {"POST", "/dataflows/start"},
+        {"POST", "/dataflows/p/resume"},
+        {"POST", "/dataflows/p/started"},
+        {"POST", "/dataflows/p/suspend"},
+        {"POST", "/dataflows/p/completed"},
+        {"POST", "/dataflows/p/terminate"},
+        {"GET", "/dataflows/p/status"},
+        {"POST", "/events"},
+    };
+    static const char *const wrong[] = {"",
+                                        "/",
+                                        "/0123456789-abcdefghiX",
+                                        "/0123456789-abcdefghi",
+                                        "/" SECRET "x",
+                                        "/" SECRET "/" SECRET};
+    char path[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        for (size_t w = 0; w < sizeof(wrong) / sizeof(*wrong); w++) {
+            snprintf(path, sizeof(path), "%s%s", wrong[w], all[i].path);
+            assert_int_equal(ask(all[i].method, path, NULL, NULL), 404);
+            assert_non_null(strstr(answer, "no such path"));
+        }
+        snprintf(path, sizeof(path), "/" SECRET "%s", all[i].path);
+        (void)ask(all[i].method, path, NULL, NULL);
+        assert_null(strstr(answer, "no such path"));
+        assert_int_equal(ask(all[i].method, path, NULL, "Origin: https://evil.example"), 403);
+        assert_int_equal(ask("PUT", path, NULL, NULL), 405);
+    }
+    assert_int_equal(ask("GET", "/" SECRET "/v1/dataflows/check", NULL, NULL), 204);
+    assert_int_equal(ask("GET", "/" SECRET "/v1/dataflows/check?a=b", NULL, NULL), 400);
+}
+
+static void test_huge_body(void **state)
+{
+    char *body = malloc(EDC_BODY_MAX + 2);
+    (void)state;
+    memset(body, ' ', EDC_BODY_MAX + 1);
+    body[EDC_BODY_MAX + 1] = '\0';
+    assert_int_equal(ask("POST", "/" SECRET "/v1/dataflows/start", body, NULL), 413);
+    free(body);
+    assert_int_equal(ask("GET", "/" SECRET "/v1/dataflows/check", NULL, NULL), 204);
+}
+
+/* The whole way with the signer that runs: the EDR's token names its transfer. */
+static void test_own_token(void **state)
+{
+    static const char body[] =
+        "{\"messageId\":\"m\",\"participantId\":\"p\",\"counterPartyId\":\"bob\","
+        "\"dataspaceContext\":\"x\",\"processId\":\"d1\",\"agreementId\":\"a\","
+        "\"datasetId\":\"s\",\"profile\":\"KafkaBroker-PULL\",\"claims\":{},"
+        "\"metadata\":{\"topic\":\"t1\"}}";
+    const char *token;
+    size_t dots = 0;
+    (void)state;
+    assert_int_equal(ask("POST", "/" SECRET "/dataflows/start", body, NULL), 200);
+    token = strstr(answer, EDC "token\",\"value\":\"");
+    assert_non_null(token);
+    token += strlen(EDC "token\",\"value\":\"");
+    for (const char *p = token; *p && *p != '"'; p++)
+        dots += *p == '.';
+    assert_int_equal(dots, 2);
+    assert_int_equal(ask("POST", "/" SECRET "/dataflows/start", body, NULL), 409);
+    assert_int_equal(
+        ask("POST", "/" SECRET "/dataflows/d1/terminate", "{\"messageId\":\"m\"}", NULL), 200);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    const struct CMUnitTest tests[] = {TEST(test_who), TEST(test_huge_body), TEST(test_own_token)};
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
