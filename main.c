@@ -5,6 +5,7 @@
 
 #include "config/options.h"
 #include "control/control.h"
+#include "control/store_tool.h"
 #include "control/decode.h"
 #include "run.h"
 
@@ -31,6 +32,7 @@ static const struct {
     {"sessions", control_client_main, "[-c FILE]                list open sessions"},
     {"grants", control_client_main, "[-c FILE]                list grants"},
     {"revoke", control_client_main, "[-c FILE] --transfer ID ...   revoke, and close sessions"},
+    {"store", store_tool_main, "export|import (-c FILE | --store FILE) FILE   copy the store"},
     {"version", version_main, ""},
     {"help", help_main, ""},
 };

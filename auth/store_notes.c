@@ -158,7 +158,7 @@ static void grow(struct notes *all)
     *all = wider;
 }
 
-static int check(const char *kind, const char *id, const char *text)
+int note_check(const char *kind, const char *id, const char *text)
 {
     if (!kind[0] || strlen(kind) > STORE_NOTE_KIND_MAX || !id[0] || strlen(id) > STORE_NOTE_ID_MAX)
         return ERR_MALFORMED;
@@ -215,7 +215,7 @@ int notes_put(struct notes *all, const char *kind, const char *id, const char *t
 {
     struct held **at = place(all, kind, id);
     size_t had = *at ? strlen((*at)->note.text) : 0;
-    int rc = check(kind, id, text);
+    int rc = note_check(kind, id, text);
 
     if (rc != OK)
         return rc;
@@ -247,5 +247,17 @@ void notes_each(const struct notes *all, const char *kind,
             if (strcmp(h->note.kind, kind) == 0)
                 fn(arg, h->note.id, h->note.text);
         }
+    }
+}
+
+void notes_all(const struct notes *all,
+               void (*fn)(void *arg, const char *kind, const char *id, const char *text), void *arg)
+{
+    const struct held *h;
+    size_t i;
+
+    for (i = 0; i < all->size; i++) {
+        for (h = all->buckets[i]; h; h = h->next)
+            fn(arg, h->note.kind, h->note.id, h->note.text);
     }
 }

@@ -18,6 +18,9 @@ struct note {
 struct note *note_new(const char *kind, const char *id, const char *text) SL_MUST;
 void note_free(struct note *n);
 
+/* What notes_put would say of these texts. */
+int note_check(const char *kind, const char *id, const char *text) SL_MUST;
+
 struct notes *notes_new(void) SL_MUST;
 void notes_free(struct notes *all);
 /* Puts, replaces or (text NULL) forgets. ERR_MALFORMED for a kind or an id that is empty or too
@@ -28,5 +31,9 @@ const char *notes_find(const struct notes *all, const char *kind, const char *id
 /* Those of one kind, unordered; fn must not change any. */
 void notes_each(const struct notes *all, const char *kind,
                 void (*fn)(void *arg, const char *id, const char *text), void *arg);
+/* Of every kind. */
+void notes_all(const struct notes *all,
+               void (*fn)(void *arg, const char *kind, const char *id, const char *text),
+               void *arg);
 
 #endif
