@@ -101,9 +101,9 @@ int did_web_url(const char *did, bool development, char url[DID_URL_BYTES])
     if (strlen(did) > DID_BYTES_MAX)
         return ERR_MALFORMED;
     n = strcspn(p, ":");
-    /* Without a port it is a public host, in development too. */
+    /* Whatever has a name has a certificate, in development too. */
     at = (size_t)snprintf(url, DID_URL_BYTES, "%s://",
-                          development && memchr(p, '%', n) ? "http" : "https");
+                          development && starts(p, "127.") ? "http" : "https");
     if (!host_add(p, n, url, &at))
         return ERR_MALFORMED;
     p += n;

@@ -23,7 +23,7 @@ bool did_provable(const struct config *c, const char *consumer);
 const struct token_participant_config *did_participant(const struct config *c,
                                                        const char *consumer);
 
-/* The document's URL (did:web method, 3.2), http in development mode where the port is not 443.
+/* The document's URL (did:web method, 3.2), http in development mode for 127.x.y.z.
  * ERR_UNKNOWN: no did:web; ERR_MALFORMED: one that breaks its form. */
 int did_web_url(const char *did, bool development, char url[DID_URL_BYTES]) SL_MUST;
 /* The key of a did:key, as a set of one that bears kid (NULL: no name). ERR_UNKNOWN: no did:key, or

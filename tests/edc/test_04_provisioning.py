@@ -4,13 +4,13 @@ once with the client credentials that the asset names."""
 
 import base64
 import json
-import re
 import urllib.parse
 import uuid
 
 import pytest
 
 import plane as planes
+import transfers
 from processes import wait_for
 
 TOPIC = "serial-parts"
@@ -28,30 +28,10 @@ def issuer(realm, **more):
             "algorithms": ["RS256", "ES256"]} | more
 
 
-def start(plane, transfer, **properties):
-    """What a control plane says at the start of a transfer; the EDR that comes back."""
-    data = {"topic": TOPIC, "kafka.group.prefix": "bob"} | {
-        name.replace("__", "."): value for name, value in properties.items()}
-    status, body = plane.ask("POST", "/v1/dataflows/start", {
-        "@context": {"@vocab": planes.EDC, "dspace": planes.DSPACE},
-        "@type": "DataFlowStartMessage", "processId": transfer, "datasetId": "asset",
-        "agreementId": f"agreement-{transfer}", "participantId": "bob",
-        "transferType": plane.transfer_type, "flowType": "PULL", "properties": {},
-        "callbackAddress": "http://127.0.0.1:1/control",
-        "sourceDataAddress": {
-            "@type": "dspace:DataAddress", "dspace:endpointType": "KafkaBroker",
-            "dspace:endpointProperties": [
-                {"@type": "dspace:EndpointProperty", "dspace:name": planes.EDC + name,
-                 "dspace:value": value} for name, value in data.items()]}})
-    if status != 200:
-        return status, body
-    found = re.findall(r'"([^"]*)"', json.dumps(body))
-    return status, [text for text in found if text.count(".") == 2 and text.startswith("ey")][0]
-
-
-def end(plane, transfer, how="terminate"):
-    assert plane.ask("POST", f"/v1/dataflows/{transfer}/{how}", {
-        "@context": {"@vocab": planes.EDC}, "@type": f"DataFlow{how.title()}Message"})[0] == 204
+def start(plane, transfer, **address):
+    """(200, the token of the EDR), or (status, what was answered)."""
+    status, body = transfers.start(plane, transfer, **address)
+    return status, plane.token(body) if status == 200 else body
 
 
 def claims(token):
@@ -88,20 +68,20 @@ def test_a_client_a_transfer(registering, realm):
     assert claims(first)["sub"] != claims(second)["sub"]
     with gate.session(first) as one, gate.session(second) as two:
         assert {s["grants"][0] for s in gate.sessions()} == {"t-1", "t-2"}
-        end(plane, "t-1")
+        transfers.end(plane, "t-1")
         one.wait_closed()
         two.ask("Metadata", 4, {"Topics": None})
     wait_for(lambda: len(realm.clients()) == len(known) + 1, 10, "the client is deleted")
     assert claims(second)["azp"] in realm.clients()
     assert gate.login_error(first) == 58
     # Suspended: the client goes; resumed: another one comes.
-    end(plane, "t-2", "suspend")
+    transfers.end(plane, "t-2", "suspend")
     wait_for(lambda: set(realm.clients()) == known, 10, "the client is deleted")
     status, third = start(plane, "t-2")
     assert status == 200, third
     with gate.session(third):
         pass
-    end(plane, "t-2")
+    transfers.end(plane, "t-2")
     wait_for(lambda: set(realm.clients()) == known, 10, "the client is deleted")
 
 
@@ -113,7 +93,7 @@ def test_a_restart_forgets_no_client(registering, realm):
     gate.restart(kill=True)
     with gate.session(token):
         pass
-    end(plane, "t-3")
+    transfers.end(plane, "t-3")
     wait_for(lambda: set(realm.clients()) == known, 10, "the client is deleted")
 
 
@@ -142,14 +122,14 @@ def test_credentials_that_the_asset_names(sharing, realm):
     assert claims(first)["sub"] == claims(second)["sub"]
     with gate.session(first) as one, gate.session(second) as two:
         assert {s["grants"][0] for s in gate.sessions()} == set(ids)
-        end(plane, ids[0])
+        transfers.end(plane, ids[0])
         one.wait_closed()
         two.ask("Metadata", 4, {"Topics": None})
     assert gate.login_error(first) == 58
     # Keycloak has been told as well.
     realm.client("looker", "secret of the looker")
     wait_for(lambda: not active(realm, first), 10, "Keycloak knows of the end")
-    end(plane, ids[1])
+    transfers.end(plane, ids[1])
 
 
 def active(realm, token):

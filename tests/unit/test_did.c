@@ -108,6 +108,10 @@ static void urls_of_did_web(void **state)
     }
     assert_int_equal(did_web_url("did:web:127.0.0.1%3A99", true, url), OK);
     assert_string_equal(url, "http://127.0.0.1:99/.well-known/did.json");
+    assert_int_equal(did_web_url("did:web:localhost%3A99", true, url), OK);
+    assert_string_equal(url, "https://localhost:99/.well-known/did.json");
+    assert_int_equal(did_web_url("did:web:127.0.0.1%3A99", false, url), OK);
+    assert_string_equal(url, "https://127.0.0.1:99/.well-known/did.json");
     assert_int_equal(did_web_url("did:web:a.b", true, url), OK);
     assert_string_equal(url, "https://a.b/.well-known/did.json");
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
