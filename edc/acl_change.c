@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit/audit.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "codec/reply.h"
@@ -253,7 +252,7 @@ static void audit_refusals(const struct acl_change *c)
             continue;
         e.resource_type = acl_type_name(ask->head.api == 30 ? it->binding.type : it->filter.type);
         e.resource = ask->head.api == 30 ? it->binding.name : it->filter.name;
-        audit_put(c->changes.audit, &e);
+        acl_audit(&c->changes, &e);
     }
 }
 

@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "audit/audit.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "edc/acl_priv.h"
@@ -128,7 +127,7 @@ void acl_conn_fault(struct acl_conn *c, const struct request_head *h, uint64_t o
         e.api = schema_api_name(h->api);
         e.api_version = h->version;
     }
-    audit_put(c->acl->changes.audit, &e);
+    acl_audit(&c->acl->changes, &e);
     acl_conn_close(c, why);
 }
 
@@ -358,7 +357,7 @@ void acl_conn_ready(struct acl_conn *c)
     c->state = ACL_READY;
     c->t.in.limit_bytes = c->acl->config->limits.frame_bytes + LENGTH_BYTES;
     acl_conn_audit(c, &e);
-    audit_put(c->acl->changes.audit, &e);
+    acl_audit(&c->acl->changes, &e);
     log_info("acl", "%s: %s has logged in", c->peer, c->who);
     arm_ms(c, c->acl->config->limits.idle_timeout_ms);
 }
@@ -369,7 +368,7 @@ static void refuse_certificate(struct acl_conn *c)
                             .reason = "the certificate's subject is not allowed"};
 
     acl_conn_audit(c, &e);
-    audit_put(c->acl->changes.audit, &e);
+    acl_audit(&c->acl->changes, &e);
     acl_conn_close(c, e.reason);
 }
 
@@ -418,7 +417,7 @@ static void on_failed(void *arg, int why, const char *text)
         struct audit_event e = {.kind = AUDIT_TLS_FAIL, .reason = text};
 
         acl_conn_audit(c, &e);
-        audit_put(c->acl->changes.audit, &e);
+        acl_audit(&c->acl->changes, &e);
     }
     acl_conn_close(c, why == ERR_EOF ? "the client closed" : "the connection failed");
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "audit/audit.h"
 #include "auth/sasl.h"
 #include "base/log.h"
 #include "codec/reply.h"
@@ -25,7 +24,7 @@ static void tell(struct acl_conn *c, const char *reason)
     struct audit_event e = {.kind = AUDIT_AUTH_FAIL, .reason = reason};
 
     acl_conn_audit(c, &e);
-    audit_put(c->acl->changes.audit, &e);
+    acl_audit(&c->acl->changes, &e);
     log_warn("acl", "%s: a login was refused: %s", c->peer, reason);
 }
 

@@ -14,6 +14,7 @@
 
 #include <sys/socket.h>
 
+#include "audit/audit.h"
 #include "auth/scram_server.h"
 #include "base/arena.h"
 #include "base/loop.h"
@@ -115,8 +116,13 @@ void acl_conn_ready(struct acl_conn *c);
 /* Do users and subjects of the configuration still let it in? */
 bool acl_conn_welcome(const struct acl_conn *c);
 /* The connection's side of an audit line. */
-struct audit_event;
 void acl_conn_audit(const struct acl_conn *c, struct audit_event *e);
+
+static inline void acl_audit(const struct changes *c, const struct audit_event *e)
+{
+    if (c->audit)
+        audit_put(c->audit, e);
+}
 
 /* --- the requests: each answers its ask, now or later */
 void acl_handshake(struct acl_ask *ask);
