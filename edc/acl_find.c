@@ -32,6 +32,10 @@ static void look(void *arg, const struct grant *g)
     size_t room = s->room ? s->room * 2 : 16;
     struct acl_right r;
     struct acl_found *at;
+    union { /* the store shows its grants; a count of one's own keeps the texts that r refers to */
+        const struct grant *shown;
+        struct grant *counted;
+    } seen = {.shown = g};
 
     if (s->result != OK || !acl_right_of(g, s->issuer, &r) || !wanted(s, &r) ||
         !acl_right_made(&r, g))
@@ -49,8 +53,7 @@ static void look(void *arg, const struct grant *g)
         s->at = at;
         s->room = room;
     }
-    /* The store shows its grants; a count of one's own keeps the texts that r refers to. */
-    s->at[s->count++] = (struct acl_found){r, grant_ref((struct grant *)(uintptr_t)g)};
+    s->at[s->count++] = (struct acl_found){r, grant_ref(seen.counted)};
 }
 
 void acl_search_release(struct acl_search *s)

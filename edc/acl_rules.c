@@ -34,11 +34,18 @@ static bool take_text(const struct node *st, enum field_name id, struct arena *a
 {
     const struct node *n = node_get(st, id);
 
-    *out = NULL;
-    if (!n || n->null)
-        return true;
-    *out = arena_dup(a, n->u.str.p, n->u.str.len);
+    *out = n && !n->null ? arena_dup(a, n->u.str.p, n->u.str.len) : "";
     return *out != NULL;
+}
+
+/* Null is another thing than "" there. */
+static bool take_nullable(const struct node *st, enum field_name id, struct arena *a,
+                          const char **out)
+{
+    const struct node *n = node_get(st, id);
+
+    *out = NULL;
+    return !n || n->null || take_text(st, id, a, out);
 }
 
 static int number(const struct node *st, enum field_name id)
@@ -135,9 +142,9 @@ int acl_read_filter(const struct node *n, struct arena *a, struct acl_filter *ou
     out->pattern = number(n, F_PATTERN_TYPE_FILTER);
     out->op = number(n, F_OPERATION);
     out->permission = number(n, F_PERMISSION_TYPE);
-    if (!take_text(n, F_RESOURCE_NAME_FILTER, a, &out->name) ||
-        !take_text(n, F_PRINCIPAL_FILTER, a, &out->principal) ||
-        !take_text(n, F_HOST_FILTER, a, &out->host))
+    if (!take_nullable(n, F_RESOURCE_NAME_FILTER, a, &out->name) ||
+        !take_nullable(n, F_PRINCIPAL_FILTER, a, &out->principal) ||
+        !take_nullable(n, F_HOST_FILTER, a, &out->host))
         return ERR_NOMEM;
     *why = NULL;
     if (!known(out->type, ACL_TYPE_MAX) || !known(out->pattern, ACL_PREFIXED) ||

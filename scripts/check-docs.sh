@@ -4,7 +4,7 @@
 # Holds words against the code. Each argument is one check; silent and exit 0 when it holds.
 #
 #   reference   docs/configuration.md is what `sluice check --reference` prints
-#   example     the configuration in README.md passes `sluice check`
+#   example     the configuration in README.md and those in examples pass `sluice check`
 #   links       every relative link, and every file of the repository that a page names, exists
 #   metrics     docs/operations.md lists exactly the metrics that the code has
 #   tests       every test that docs/threat-model.md names exists
@@ -26,9 +26,22 @@ example() {
     docker/certificates.sh "$work/pki" >/dev/null
     awk '/^```yaml/ { on = 1; next } /^```/ { on = 0 } on' README.md >"$work/example"
     [ -s "$work/example" ]
-    sed -e "s#/etc/sluice/#$work/pki/#" -e "s#/var/l[a-z]*/sluice/#$work/#" "$work/example" \
-        >"$work/sluice.yaml"
-    "$sluice" check -c "$work/sluice.yaml"
+    # What else the files name: a key to sign with, and secrets.
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/pki/signing.pem" \
+        2>/dev/null
+    local file secret bad=0
+    for file in "$work/example" examples/*.yaml; do
+        while read -r secret; do
+            (umask 077 && openssl rand -hex 16 >"$work/pki/$secret")
+        done < <(grep -oE '_file: /etc/sluice/[a-z-]+' "$file" | sed 's#.*/##')
+        sed -e "s#/etc/sluice/#$work/pki/#" -e "s#/var/l[a-z]*/sluice/#$work/#" "$file" \
+            >"$work/sluice.yaml"
+        "$sluice" check -c "$work/sluice.yaml" || {
+            printf '%s: not good\n' "$file"
+            bad=1
+        }
+    done
+    return $bad
 }
 
 links() {
