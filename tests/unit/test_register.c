@@ -340,7 +340,7 @@ static void test_tells_again(void **state)
 /* Nobody is told who was not configured, and nobody else learns the key. */
 static void test_where(void **state)
 {
-    static const char *hosts[] = {"allowed.example"};
+    const char *hosts[] = {"allowed.example"};
     struct flow *flow = ended(DIALECT_LEGACY, NEWS_FAILED);
     char url[TELLER_URL_BYTES], base[64];
     (void)state;
