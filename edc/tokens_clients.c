@@ -229,6 +229,12 @@ void client_sweep(struct tokens *t)
 
 void client_free_all(struct tokens *t)
 {
-    while (t->clients)
-        client_drop(t->clients);
+    struct client *c, *next;
+
+    for (c = t->clients; c; c = next) {
+        next = c->next;
+        client_free(c);
+    }
+    t->clients = NULL;
+    t->nclients = 0;
 }

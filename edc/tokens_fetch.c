@@ -172,7 +172,8 @@ static void verify(void *arg)
     enum jwt_verdict v =
         keys ? jwt_identify(f->texts[TOKEN], strlen(f->texts[TOKEN]), keys, &id) : JWT_NO_KEYS;
 
-    if (v == JWT_OK && (!t->config->tokens.issuer || strcmp(id.issuer, t->config->tokens.issuer)))
+    if (v == JWT_OK &&
+        (!t->config->tokens.issuer || strcmp(id.issuer, t->config->tokens.issuer) != 0))
         fail(f, ERR_MALFORMED, "the token is of another issuer than tokens.issuer");
     else if (v == JWT_OK && id.expires <= loop_wall_s(t->parts.loop))
         fail(f, ERR_MALFORMED, "the token has expired");
