@@ -645,6 +645,8 @@ void introspect_config(struct introspector *in, const struct config *c)
 
 void introspect_free(struct introspector *in)
 {
+    struct introspect_entry *next;
+
     if (!in)
         return;
     in->closing = true;
@@ -655,9 +657,8 @@ void introspect_free(struct introspector *in)
         in->unsent = t->next;
         ticket_free(t);
     }
-    while (in->first) {
-        struct introspect_entry *e = in->first;
-
+    for (struct introspect_entry *e = in->first; e; e = next) {
+        next = e->next;
         while (e->waiting) {
             struct introspect_ticket *t = e->waiting;
 

@@ -414,7 +414,7 @@ static void keycloak(void **state)
     /* More than go to the store at once. */
     for (unsigned i = 1; i < 100; i++)
         snprintf(more + strlen(more), sizeof(more) - strlen(more), ",\"s%u\"", i);
-    strcat(more, "]");
+    snprintf(more + strlen(more), sizeof(more) - strlen(more), "]");
     kick = admin_text(key, "k1", "a2", "LOGOUT", more);
     assert_int_equal(post("/keycloak/k_logout", "Content-Type: text/plain", kick), 204);
     assert_true(in_force(REVOKE_SESSION, "s99", 101));
