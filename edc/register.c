@@ -296,13 +296,33 @@ struct registrar *registrar_new(struct loop *l, const struct config *c)
     return NULL;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Nothing that the control plane sees or that is needed to reach it. */
+static bool same_settings(const struct config *a, const struct config *b)
+{
+    json_t *before = registrar_message(a), *after = registrar_message(b);
+    bool same = before && after && json_equal(before, after) && is_dps(a) == is_dps(b) &&
+                a->development == b->development && same_text(a->outgoing.ca, b->outgoing.ca) &&
+                same_text(a->signaling.control_plane.url, b->signaling.control_plane.url) &&
+                same_text(a->signaling.control_plane.key, b->signaling.control_plane.key);
+
+    json_decref(before);
+    json_decref(after);
+    return same;
+}
+
 void registrar_config(struct registrar *r, const struct config *c)
 {
     const struct config *old = r->config;
+    bool same = same_settings(old, c);
 
     r->config = config_ref(c);
     config_unref(old);
-    if (begin(r) != OK)
+    if (!same && begin(r) != OK)
         log_error("signaling", "the control plane's settings were not taken over: out of memory");
 }
 

@@ -27,7 +27,8 @@ struct registrar;
 
 /* Without signaling.control_plane it does nothing. NULL when memory is short. */
 struct registrar *registrar_new(struct loop *l, const struct config *c) SL_MUST;
-/* A reload: registers anew. */
+/* A reload: registers anew when something about it has changed; a connector that is told again sees
+ * its data plane go for a moment. */
 void registrar_config(struct registrar *r, const struct config *c);
 void registrar_free(struct registrar *r);
 /* Does the control plane know us, as far as we know? */

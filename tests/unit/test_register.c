@@ -180,18 +180,23 @@ static void test_unavailable(void **state)
     assert_in_range(posts, 2, 5);
 }
 
-/* A reload with other settings registers anew. */
+/* A reload with other settings registers anew; one with the same does not. */
 static void test_reload(void **state)
 {
     struct config *other;
     (void)state;
     begin("");
     assert_true(run_until(1, 5000));
+    other = config_of("");
+    registrar_config(registrar, other);
+    config_unref(other);
+    assert_true(registrar_done(registrar));
+    assert_false(run_until(2, 300)); /* the first look is after half a second */
     other = config_of(", id: other");
     registrar_config(registrar, other);
+    config_unref(other);
     assert_true(run_until(2, 5000));
     assert_non_null(strstr(request(1), "\"@id\":\"other\""));
-    config_unref(other);
 }
 
 static void test_dps(void **state)
