@@ -211,3 +211,24 @@ class Realm:
         made = self.keycloak.register(self.registration_url, self.initial_access(1))
         self.token(made["client_id"], made["client_secret"])
         self.keycloak.unregister(made)
+
+    # --- people and their sessions
+
+    def user(self, name, password):
+        """A person; the id, which is the subject of their tokens."""
+        return self.admin("POST", "/users", {
+            "username": name, "enabled": True, "emailVerified": True, "firstName": name,
+            "lastName": "of the tests", "email": f"{name}@example.org",
+            "credentials": [{"type": "password", "value": password, "temporary": False}]})
+
+    def login(self, client, secret, name, password):
+        """A person's access token, which belongs to a session. It is refreshed once, as one of
+        Keycloak's own adapters does it, which tells of the session that it has for the person:
+        only such a client is later sent the logouts of Keycloak's own kind."""
+        who = {"client_id": client, "client_secret": secret}
+        answer = self.keycloak.form(f"{self._path}/token", who | {
+            "grant_type": "password", "username": name, "password": password})
+        return self.keycloak.form(f"{self._path}/token", who | {
+            "grant_type": "refresh_token", "refresh_token": answer["refresh_token"],
+            "client_session_state": "session-of-the-adapter",
+            "client_session_host": "localhost"})["access_token"]

@@ -1,5 +1,6 @@
-"""What a real authorization server can tell: by its introspection endpoint that a token is no longer
-good."""
+"""What a real authorization server tells: by its introspection endpoint that a token is no longer good;
+by its own messages that a person has logged out, or that a client's or the realm's tokens of before
+a moment are void."""
 
 import time
 
@@ -91,3 +92,91 @@ def test_introspection_in_an_outage(introspecting, realm, relay, on_outage):
         finally:
             relay.start()
     wait_for(lambda: gate.login_error(unknown) == 0, 20, "logins work again", 0.5)
+
+
+@pytest.fixture(scope="module")
+def people(keycloak):
+    """A realm with a person, whose sessions can be ended."""
+    made = keycloak.realm("people")
+    made.person = made.user("bob", "password of bob")
+    return made
+
+
+@pytest.fixture(scope="module")
+def listening(make_plane, people, serial_parts):
+    """A gate that takes the realm's messages. Its clients' URLs point at it."""
+    return make_plane(None, name="listening", issuers=[{
+        "issuer": people.issuer, "audience": "sluice", "shared_subjects": False,
+        "algorithms": ["RS256"], "jwks_url": people.jwks_url,
+        "events": {"audience": ["robot", "old-app", "web-app"]}}])
+
+
+def client(realm, plane, name, **settings):
+    return realm.client(name, "its secret", audience="sluice",
+                        directAccessGrantsEnabled=True, **settings)
+
+
+def granted(plane, realm, subject):
+    plane.gate.put_grant(gates.grant(f"grant-{subject}", subject, ["serial-parts"], "bob",
+                                     issuer=realm.issuer))
+
+
+def push_not_before(realm, made, moment):
+    """What an administrator does: sets the moment, and tells all who are concerned."""
+    kept = realm.admin("GET", f"/clients/{made}")
+    realm.admin("PUT", f"/clients/{made}", kept | {"notBefore": moment})
+    answer = realm.admin("POST", f"/clients/{made}/push-revocation")
+    assert answer.get("successRequests") and not answer.get("failedRequests"), answer
+
+
+def test_push_not_before(listening, people):
+    made = client(people, listening, "robot",
+                  adminUrl=f"https://localhost:{listening.port}/keycloak")
+    old = people.token("robot", "its secret")["access_token"]
+    granted(listening, people, tractusx.subject(old))
+    with listening.gate.session(old) as connection:
+        assert works(connection)
+        time.sleep(1.1)  # a policy hits what was issued before its second
+        push_not_before(people, made, int(time.time()))
+        connection.wait_closed(5)
+    assert listening.gate.login_error(old) == 58
+    time.sleep(1.1)
+    assert listening.gate.login_error(people.token("robot", "its secret")["access_token"]) == 0
+
+
+@pytest.mark.parametrize("way", ["k_logout", "back-channel"])
+def test_a_person_logs_out(listening, people, way):
+    """Their session is ended in Keycloak's administration."""
+    name = {"k_logout": "old-app", "back-channel": "web-app"}[way]
+    where = f"https://localhost:{listening.port}"
+    settings = {"k_logout": {"adminUrl": f"{where}/keycloak"},
+                "back-channel": {"attributes": {
+                    "backchannel.logout.url": f"{where}/backchannel-logout",
+                    "backchannel.logout.session.required": "true"}}}[way]
+    client(people, listening, name, **settings)
+    token = people.login(name, "its secret", "bob", "password of bob")
+    granted(listening, people, people.person)
+    with listening.gate.session(token) as connection:
+        assert works(connection)
+        people.admin("POST", f"/users/{people.person}/logout")
+        connection.wait_closed(10)
+    assert listening.gate.login_error(token) == 58
+    time.sleep(1.1)
+    again = people.login(name, "its secret", "bob", "password of bob")
+    with listening.gate.session(again) as connection:
+        assert works(connection)
+
+
+def test_a_strangers_messages_do_nothing(listening, people, keycloak):
+    """Another realm's key signs as well as this one's, but is not this issuer's."""
+    token = people.login("web-app", "its secret", "bob", "password of bob")
+    granted(listening, people, people.person)
+    other = keycloak.realm("strangers")
+    other.client("robot", "its secret", audience="sluice",
+                 adminUrl=f"https://localhost:{listening.port}/keycloak")
+    with listening.gate.session(token) as connection:
+        kept = other.admin("GET", "/clients?clientId=robot")[0]
+        other.admin("PUT", f"/clients/{kept['id']}", kept | {"notBefore": int(time.time())})
+        answer = other.admin("POST", f"/clients/{kept['id']}/push-revocation")
+        assert answer.get("failedRequests") and not answer.get("successRequests"), answer
+        assert works(connection)

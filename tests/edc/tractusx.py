@@ -54,7 +54,7 @@ class DataPlane:
     def provision(self, flow, address, participant):
         """The EDR-to-be of a data address."""
         prefix = address.get("kafka.group.prefix", participant)
-        answer = json.loads(self._form(address["tokenUrl"], {
+        answer = json.loads(self.form(address["tokenUrl"], {
             "grant_type": "client_credentials", "client_id": address["clientId"],
             "client_secret": address["clientSecret"]}))
         self._tokens[flow] = answer["access_token"]
@@ -78,7 +78,7 @@ class DataPlane:
         self.suspend(flow)
         token = self._tokens.pop(flow)
         if "revokeUrl" in address:
-            self._form(address["revokeUrl"], {
+            self.form(address["revokeUrl"], {
                 "token": token, "client_id": address["clientId"],
                 "client_secret": address["clientSecret"]})
 
@@ -100,7 +100,7 @@ class DataPlane:
             raise Failed(" ".join(rest))
         return int(rest[0])
 
-    def _form(self, url, fields):
+    def form(self, url, fields):
         request = urllib.request.Request(url, urllib.parse.urlencode(fields).encode())
         try:
             with urllib.request.urlopen(request, timeout=20, context=self._trust) as answer:
