@@ -320,7 +320,7 @@ static void on_token(void *arg, const struct token_answer *a)
 {
     struct job *job = arg;
     struct flow *flow = job->flow;
-    struct topics t;
+    struct topics t = {.count = 0};
     struct grant *g = NULL;
     const char *why = "out of memory";
     int rc;
@@ -373,7 +373,7 @@ static void ask_token(struct job *job)
 {
     struct signaling *s = job->s;
     const struct flow *flow = job->flow;
-    struct topics t;
+    struct topics t = {.count = 0};
     struct token_ask ask = {
         .transfer = job->id,
         .participant = flow->text[FLOW_PARTICIPANT],
