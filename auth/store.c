@@ -771,18 +771,13 @@ void store_each_grant_state(struct store *s,
     grant_table_each_grant(s->table, each_grant, &e);
 }
 
-struct grant *store_find_grant(struct store *s, const char *id)
+struct grant *store_find_grant(struct store *s, const char *id, const struct identity *token)
 {
     struct grant *g = grant_table_find(s->table, id);
-    int64_t now = loop_wall_s(s->loop);
 
-    return g && !grant_table_barred(s->table, g) && (g->expires == 0 || g->expires > now) ? g
-                                                                                          : NULL;
-}
-
-bool store_bars(struct store *s, const struct identity *id)
-{
-    return grant_table_bars(s->table, id);
+    if (!g || (token && grant_table_bars(s->table, token)))
+        return NULL;
+    return grant_table_state(s->table, g, loop_wall_s(s->loop)) <= GRANT_NOT_YET ? g : NULL;
 }
 
 void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),

@@ -102,11 +102,9 @@ void store_each_grant_state(struct store *s,
 void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
                            void *arg);
 
-/* The grant of this id, where it is in force or will be; NULL. Lent until the next change:
- * grant_ref what is kept. */
-struct grant *store_find_grant(struct store *s, const char *id);
-/* Is this very token barred for good (grant_table_bars)? */
-bool store_bars(struct store *s, const struct identity *id);
+/* The grant of this id, where it is in force or will be, and token (NULL: no matter) is not barred
+ * for good; else NULL. Lent until the next change: grant_ref what is kept. */
+struct grant *store_find_grant(struct store *s, const char *id, const struct identity *token);
 
 /* A durable text of somebody else's, found by kind ("flow") and id: put, replaced, or with text
  * NULL forgotten (a note that is not there is no error). No worker is told. It shows at once in

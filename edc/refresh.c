@@ -48,8 +48,7 @@ struct exchange {
     struct http_call *call;
     char *proof_text;
     struct proof proof;
-    char token[TOKEN_BYTES]; /* the refresh token asked with */
-    char transfer[IDENTITY_TEXT_MAX];
+    char token[TOKEN_BYTES];                          /* the refresh token asked with */
     char *access, refresh_token[REFRESH_TOKEN_BYTES]; /* the new ones */
     int64_t life_s;
 };
@@ -148,13 +147,10 @@ static const struct grant *tokens_belong(struct exchange *x, struct refresh_note
     /* Its end doesn't matter: that is when it is refreshed. That it was taken back does. */
     if (keys && jwt_identify(access, strlen(access), keys, &id) == JWT_OK &&
         strcmp(id.issuer, issuer_name(r->parts.issuer)) == 0 && id.transfer[0] &&
-        !store_bars(r->parts.store, &id) && refresh_token_find(r->parts.store, id.transfer, note) &&
-        refresh_token_is(note, x->token) && strcmp(note->jti, id.jti) == 0 &&
-        strcmp(note->consumer, x->proof.consumer) == 0 &&
-        note->until > loop_wall_s(r->parts.loop)) {
-        memcpy(x->transfer, id.transfer, sizeof(x->transfer));
-        g = store_find_grant(r->parts.store, id.transfer);
-    }
+        refresh_token_find(r->parts.store, id.transfer, note) && refresh_token_is(note, x->token) &&
+        strcmp(note->jti, id.jti) == 0 && strcmp(note->consumer, x->proof.consumer) == 0 &&
+        note->until > loop_wall_s(r->parts.loop))
+        g = store_find_grant(r->parts.store, id.transfer, &id);
     if (keys)
         identity_clear(&id);
     keyring_unref(keys);

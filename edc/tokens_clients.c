@@ -222,7 +222,7 @@ void client_sweep(struct tokens *t)
         if (c->busy)
             continue;
         if (c->ended ||
-            (now - c->since > YOUNG_S && !store_find_grant(t->parts.store, c->transfer)))
+            (now - c->since > YOUNG_S && !store_find_grant(t->parts.store, c->transfer, NULL)))
             end(c);
     }
 }

@@ -277,10 +277,17 @@ static void bad_proofs(void **state)
     assert_int_equal(refresh_by(&c, bob, "b1"), 200);
 }
 
+/* A reload that takes the host away. */
+static void no_hosts(void)
+{
+    config->outgoing.hosts.count = 0;
+}
+
 static void did_web(void **state)
 {
     struct claims c;
     char kid[160];
+    int asked;
 
     (void)state;
     consumer = bob_did;
@@ -313,6 +320,12 @@ static void did_web(void **state)
     say_document(bob, bob_did);
     c = good_claims();
     assert_int_equal(refresh_by(&c, bob, NULL), 200);
+    take_new_ones();
+    in_loop(no_hosts);
+    c = good_claims();
+    asked = documents;
+    assert_int_equal(refresh_by(&c, bob, NULL), 401);
+    assert_int_equal(documents, asked);
 }
 
 static char *did_of(const EVP_PKEY *key)
