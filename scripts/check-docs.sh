@@ -29,6 +29,7 @@ example() {
     # What else the files name: a key to sign with, and secrets.
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/pki/signing.pem" \
         2>/dev/null
+    cp -R examples/grants.d "$work/pki/"
     local file secret bad=0
     for file in "$work/example" examples/*.yaml; do
         while read -r secret; do
