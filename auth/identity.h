@@ -21,7 +21,7 @@ struct identity {
     char client[IDENTITY_TEXT_MAX];
     char jti[IDENTITY_TEXT_MAX];
     char sid[IDENTITY_TEXT_MAX]; /* the session at the issuer that it came from (OpenID Connect) */
-    int64_t issued, expires; /* epoch s; issued 0: absent */
+    int64_t issued, expires;     /* epoch s; issued 0: absent */
     /* from mapped claims */
     char transfer[IDENTITY_TEXT_MAX];
     char participant[IDENTITY_TEXT_MAX];

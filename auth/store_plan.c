@@ -92,16 +92,14 @@ void plan_clear(struct plan *p)
 static int bar_tokens(struct plan *p, const struct grant *was, const struct grant *now, int64_t at,
                       const char *reason)
 {
-    bool same_issuer = now && strcmp(was->issuer, now->issuer) == 0;
+    size_t kept = now && strcmp(was->issuer, now->issuer) == 0 ? now->ntokens : 0;
     int rc = OK;
     size_t i, j;
 
     for (i = 0; rc == OK && i < was->ntokens; i++) {
-        for (j = 0; same_issuer && j < now->ntokens; j++) {
-            if (strcmp(was->tokens[i], now->tokens[j]) == 0)
-                break;
-        }
-        if (!same_issuer || j == now->ntokens)
+        for (j = 0; j < kept && strcmp(was->tokens[i], now->tokens[j]) != 0; j++)
+            ;
+        if (j == kept)
             rc = plan_revocation(
                 p, revocation_new(REVOKE_JTI, was->issuer, was->tokens[i], "", at, 0, reason));
     }

@@ -63,10 +63,11 @@ static bool names_read(struct names *n, const char *path)
             n->more = true;
             break;
         }
-        n->at[n->count] = sl_malloc(strlen(e->d_name) + 1);
-        good = n->at[n->count] != NULL;
+        size_t bytes = strlen(e->d_name) + 1;
+        char *name = sl_malloc(bytes);
+        good = name != NULL;
         if (good)
-            strcpy(n->at[n->count++], e->d_name);
+            n->at[n->count++] = memcpy(name, e->d_name, bytes);
     }
     int why = errno;
     if (dir)

@@ -355,7 +355,7 @@ static bool transfer_type(struct message *m, const struct config *c)
     const char *type = take(m, root, "", "transferType", false, TEXT_MAX);
     const char *flow = take(m, root, "", "flowType", false, TEXT_MAX);
     const char *to = take(m, root, "", "transferTypeDestination", false, TEXT_MAX);
-    char made[2 * TEXT_MAX + 2] = "";
+    char made[2 * TEXT_MAX + 2];
 
     if (flow && strcmp(flow, "PULL") != 0)
         jsonld_fault(&m->doc, "flowType", "takes PULL: consumers fetch, nothing is pushed");
@@ -363,8 +363,7 @@ static bool transfer_type(struct message *m, const struct config *c)
         jsonld_fault(&m->doc, "transferType", "is missing");
     if (m->doc.fault[0])
         return false;
-    if (!type)
-        snprintf(made, sizeof(made), "%s-%s", to, flow);
+    snprintf(made, sizeof(made), "%s-%s", to ? to : "", flow ? flow : "");
     if (listed(&c->signaling.transfer_types, type ? type : made))
         return true;
     jsonld_fault(&m->doc, type ? "transferType" : "transferTypeDestination",
