@@ -501,26 +501,32 @@ void message_release(struct message *m)
     m->topics = NULL;
 }
 
-static char *copy_of(struct jsonld *doc, const char *name)
+/* NULL where there is none that is good; false when memory is short. */
+static bool copy_of(struct jsonld *doc, const char *name, char **out)
 {
     const char *text = jsonld_text(doc, doc->root, "", name, false);
-    char *copy = text && !text_fault(text, TEXT_MAX) ? text_dup(text) : NULL;
 
     doc->fault[0] = '\0';
-    return copy;
+    *out = NULL;
+    if (!text || text_fault(text, TEXT_MAX))
+        return true;
+    *out = text_dup(text);
+    return *out != NULL;
 }
 
-void message_read_end(const char *text, size_t n, char **id, char **reason)
+int message_read_end(const char *text, size_t n, char **id, char **reason)
 {
     struct jsonld doc;
+    bool ok = true;
 
     *id = *reason = NULL;
     if (n && jsonld_read(&doc, text, n) == OK) {
-        *id = copy_of(&doc, "messageId");
-        *reason = copy_of(&doc, "reason");
+        ok = copy_of(&doc, "messageId", id);
+        ok = copy_of(&doc, "reason", reason) && ok;
     }
     if (n)
         jsonld_release(&doc);
+    return ok ? OK : ERR_NOMEM;
 }
 
 void message_new_id(char out[MESSAGE_ID_BYTES])

@@ -56,9 +56,9 @@ int message_read(struct message *m, enum dialect dialect, enum message_kind kind
 void message_release(struct message *m);
 
 /* The messageId and reason of a suspend, terminate or the like. Both dialects; NULL where the body
- * has none or cannot be read: what closes a transfer needs no good body. The texts are malloc'ed.
- */
-void message_read_end(const char *text, size_t n, char **id, char **reason);
+ * has none or cannot be read: what closes a transfer needs no good body. The texts are the
+ * caller's (sl_free). ERR_NOMEM when memory is short for one of them. */
+int message_read_end(const char *text, size_t n, char **id, char **reason) SL_MUST;
 
 /* A messageId of our own. */
 #define MESSAGE_ID_BYTES 33

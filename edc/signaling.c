@@ -159,13 +159,16 @@ static struct job *known_job(struct signaling *s, struct ask *a, enum flow_signa
     const char *text;
     char *reason;
     size_t n;
+    int rc;
 
     if (!job)
         return NULL;
     text = ask_body(a, &n);
-    message_read_end(text, n, &job->message_id, &reason);
+    rc = message_read_end(text, n, &job->message_id, &reason);
     sl_free(reason);
-    if (!job->flow)
+    if (rc != OK)
+        job_refuse(job, 503, "out_of_memory", "try again");
+    else if (!job->flow)
         job_refuse(job, 404, "not_found", "no such transfer");
     else if (flow_may(job->flow, DIALECT_DPS, signal))
         return job;
@@ -222,7 +225,8 @@ static void end(struct signaling *s, struct ask *a, enum dialect dialect, enum f
     if (!job)
         return;
     text = ask_body(a, &n);
-    message_read_end(text, n, &job->message_id, &reason);
+    if (message_read_end(text, n, &job->message_id, &reason) != OK)
+        log_warn("signaling", "an end goes on without its reason: out of memory");
     if (job->flow && !flow_may(job->flow, dialect, signal))
         refuse_state(job);
     else

@@ -79,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (message_read(&m, DIALECT_DPS, MESSAGE_PREPARE, text, size, &config) == OK && !m.process)
         abort();
     message_release(&m);
-    message_read_end(text, size, &id, &reason);
+    if (message_read_end(text, size, &id, &reason) != OK)
+        abort();
     free(id);
     free(reason);
     if (event_read(&e, text, size)) {

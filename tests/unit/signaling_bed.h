@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/loop.h"
 #include "control/server.h"
 #include "edc/flow.h"
@@ -116,10 +117,23 @@ static inline int apply(void *arg, unsigned i, const struct change *c, struct ch
     return OK;
 }
 
+/* The loop's thread fails its allocations from this one on (0: none); -1: that has been set. */
+static atomic_int fail_after = -1;
+
+static inline void fail_from(int n)
+{
+    fail_after = n;
+    while (fail_after != -1)
+        usleep(200);
+}
+
 /* What the test wants done is done in the loop's thread. */
 static inline void on_pump(void *arg)
 {
     (void)arg;
+    if (fail_after >= 0)
+        (void)sl_alloc_fail_after((unsigned)fail_after);
+    fail_after = -1;
     if (token_release && held_done) {
         tokens_done_fn *done = held_done;
         held_done = NULL;

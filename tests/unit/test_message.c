@@ -313,17 +313,18 @@ static void test_ends(void **state)
                                "\"reason\":\"it is over\"}";
     char *id, *reason;
     (void)state;
-    message_read_end(text, sizeof(text) - 1, &id, &reason);
+    assert_int_equal(message_read_end(text, sizeof(text) - 1, &id, &reason), OK);
     assert_string_equal(id, "m");
     assert_string_equal(reason, "it is over");
     free(id);
     free(reason);
     for (size_t n = 0; n < sizeof(text) - 1; n++) {
-        message_read_end(text, n, &id, &reason);
+        assert_int_equal(message_read_end(text, n, &id, &reason), OK);
         assert_null(id);
         assert_null(reason);
     }
-    message_read_end("{\"reason\":\"a\\nb\",\"messageId\":7}", 31, &id, &reason);
+    assert_int_equal(message_read_end("{\"reason\":\"a\\nb\",\"messageId\":7}", 31, &id, &reason),
+                     OK);
     assert_null(id);
     assert_null(reason);
 }

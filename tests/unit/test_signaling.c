@@ -531,6 +531,42 @@ static void test_secret_is_not_kept(void **state)
     assert_int_equal(post("/dataflows/d/terminate", SIGNAL), 200);
 }
 
+/* Whatever allocation fails: an answer that says so, nothing that hangs or is left behind, and
+ * afterwards all is as before. */
+static void test_no_memory(void **state)
+{
+    static const char *const paths[] = {"/v1/dataflows/start",      "/dataflows/start",
+                                        "/v1/dataflows/p1/suspend", "/dataflows/d1/resume",
+                                        "/dataflows/d1/terminate",  "/events"};
+    char event[256];
+    (void)state;
+    if (!sl_alloc_fail_after(0))
+        skip();
+    snprintf(event, sizeof(event),
+             "{\"at\":1,\"type\":\"TransferProcessTerminated\",\"payload\":{"
+             "\"transferProcessId\":\"e1\",\"type\":\"PROVIDER\"}}");
+    for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+        bool failed = true;
+        for (int n = 1; failed && n < 200; n++) {
+            const char *body = i == 0   ? start_body("p1", "a")
+                               : i == 1 ? dps_body("d1", "")
+                               : i == 5 ? event
+                                        : SIGNAL;
+            if (i == 3)
+                assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+            fail_from(n);
+            failed = post(paths[i], body) >= 300;
+            fail_from(0);
+            assert_true(reply.status != 0);
+            if (failed && reply.status != 503)
+                fail_msg("%s at %d: %ld %s", paths[i], n, reply.status, reply.text);
+        }
+        assert_false(failed);
+    }
+    assert_null(look("p1").grant);
+    assert_null(look("d1").grant);
+}
+
 /* --- starts that take their time */
 
 /* There is a control plane that can be told later; nobody answers there. */
@@ -760,6 +796,7 @@ int main(void)
         TEST(test_suspend_and_resume_race),
         TEST(test_restart),
         TEST(test_secret_is_not_kept),
+        TEST(test_no_memory),
         cmocka_unit_test_setup_teardown(test_late_legacy, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_dps, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_restart, begin_late, end),
