@@ -196,6 +196,9 @@ const char *login_verdict_name(enum login_verdict v);
  * references; else it is empty. */
 enum login_verdict grant_table_login(struct grant_table *t, const struct identity *id,
                                      int64_t now_s, struct grant_set *out) SL_MUST;
+/* The grant that this token names, or that binds it, in force or not, where its principal fits;
+ * NULL. To tell what a refused token was for. */
+const struct grant *grant_table_meant(const struct grant_table *t, const struct identity *id);
 /* May a session with this identity and these grants go on? False after a revocation that hits it,
  * the end of one of its grants, a replacement that narrowed one, a separator that now narrows. Does
  * not look at the clock (see grant_set_expires). */

@@ -271,6 +271,16 @@ enum login_verdict grant_table_login(struct grant_table *t, const struct identit
     return v;
 }
 
+const struct grant *grant_table_meant(const struct grant_table *t, const struct identity *id)
+{
+    const void *at = NULL;
+    const struct grant *g = bound_next(t, id, &at);
+
+    if (!g && id->transfer[0])
+        g = grant_table_find(t, id->transfer);
+    return g && principal_matches(g, id) ? g : NULL;
+}
+
 static bool ends_earlier(int64_t a, int64_t b)
 {
     return a > 0 && (b == 0 || a < b);

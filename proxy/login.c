@@ -25,17 +25,7 @@ static void login_audit(struct session *s, enum audit_kind kind, const struct id
 {
     struct audit_event e = {.kind = kind};
 
-    session_audit(s, &e);
-    e.issuer = id->issuer;
-    e.subject = id->subject;
-    e.client = id->client;
-    e.jti = id->jti;
-    if (kind == AUDIT_AUTH_FAIL) {
-        e.transfer = id->transfer;
-        e.participant = id->participant;
-        e.agreement = id->agreement;
-        e.asset = id->asset;
-    }
+    session_audit_login(s, id, kind == AUDIT_AUTH_FAIL, &e);
     e.reason = reason;
     e.lifetime_s = lifetime_s;
     audit_put(s->gate->ring, &e);

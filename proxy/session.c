@@ -41,27 +41,6 @@ static const char *peer_text(const struct sockaddr_storage *peer, char *out, siz
     return out;
 }
 
-void session_audit(const struct session *s, struct audit_event *e)
-{
-    const struct grant *g = s->grants.count > 0 ? s->grants.at[0] : NULL;
-
-    e->session = s->number;
-    e->client_address = s->peer;
-    e->issuer = s->id.issuer;
-    e->subject = s->id.subject;
-    e->client = s->id.client;
-    e->jti = s->id.jti;
-    if (g) {
-        e->transfer = g->id;
-        e->agreement = g->agreement;
-        e->asset = g->asset;
-        e->participant = g->participant;
-    }
-    e->client_id = s->client_id;
-    e->software_name = s->software_name;
-    e->software_version = s->software_version;
-}
-
 /* --- deadlines */
 
 static void arm_ms(struct loop_timer *t, unsigned ms)

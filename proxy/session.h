@@ -144,9 +144,13 @@ void session_denied(struct session *s, struct exchange *ex, const char *resource
                     const void *resource, size_t n, int error);
 /* Audits in summary what was denied again and again. */
 void session_sum_denials(struct session *s);
-/* Fills what is known of the session into an audit event. */
+/* Fills what is known of the session into an audit event, in proxy/trail.c; what it fills in is
+ * good until the thread's next call. */
 struct audit_event;
 void session_audit(const struct session *s, struct audit_event *e);
+/* The same of a login with this token, which the session has not taken yet or never will. */
+void session_audit_login(const struct session *s, const struct identity *id, bool refused,
+                         struct audit_event *e);
 
 /* The part of SASL, in proxy/login.c: takes one request of the prologue or of a
  * re-authentication. */

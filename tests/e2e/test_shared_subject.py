@@ -1,6 +1,7 @@
 """Several consumers hold tokens of one OAuth subject, as with one client an asset. The attack: A,
 whose transfer has ended and whose token is still valid, tries to go on under B's grant."""
 
+import json
 import time
 
 import pytest
@@ -173,3 +174,24 @@ def test_what_is_listed(gate, both):
         one = gate.http("GET", f"/v1/grants/{a.id}")[1]
         return one["sessions"] == 0 and one["last_use"]
     wait_for(closed, 5, "the sessions are gone, the last use is remembered")
+
+
+def test_every_line_names_the_transfer(gate, both):
+    """CX-0018: transfer, agreement, asset and participant, also of the one that was refused."""
+    a, _ = both
+    since = len(gate.audit())
+    with gate.wire(a.token) as connection:
+        connection.ask("FindCoordinator", 1, {"Key": "somebody-elses", "KeyType": 0})
+        gate.revoke(transfer=a.id)
+        connection.wait_closed(2)
+    assert gate.login_error(a.token) == REFUSED
+    gate.wait_audit('"close"', a.jti, since=since)
+    gate.wait_audit('"auth_fail"', a.jti, since=since)
+    lines = [line for line in gate.audit()[since:] if a.jti in json.dumps(line)]
+    codes = [line["metadata"]["event_code"] for line in lines]
+    assert {"auth_ok", "denial", "close", "auth_fail"} <= set(codes)
+    for line in lines:
+        if line["metadata"]["event_code"] != "auth_fail":  # its grant is gone
+            text = json.dumps(line)
+            for word in (a.id, f"agreement-{a.id}", f"asset-{a.id}", a.participant):
+                assert word in text, line
