@@ -86,6 +86,7 @@ static void origins(void **state)
     (void)state;
     assert_true(outgoing_same_origin("https://a/x", "https://A:443/y"));
     assert_false(outgoing_same_origin("https://a/x", "http://a/x"));
+    assert_false(outgoing_same_origin("https://a:80/x", "http://a:80/x"));
     assert_false(outgoing_same_origin("https://a/x", "https://a:8443/x"));
     assert_false(outgoing_same_origin("https://a/x", "https://b/x"));
     assert_false(outgoing_same_origin("https://a/x", "nonsense"));
