@@ -1,11 +1,13 @@
-"""A first word with real connectors: what sluice registers, answers and tells."""
+"""What sluice and real connectors say to each other beside the scenarios: registration, starts that take
+their time, ends that nobody asked for, events."""
 
 import time
 
+import connector as connectors
 import idp as idps
 import pytest
 
-from connector import call
+from connector import Refused, call
 from processes import wait_for
 
 TOPIC = "serial-parts"
@@ -109,3 +111,46 @@ def test_a_slow_authorization_server_holds_up_nobody(make_plane, slow_idp, bob_c
     transfer.terminate()
     transfer.wait("ENDED")
     assert plane.gate.login_error(token)
+
+
+@pytest.fixture(scope="module")
+def telling(make_plane, workspace, java_trust, serial_parts):
+    """(connector, plane): the connector tells the plane its events, and wants a key."""
+    plane = make_plane(None, "told", start=False, identity="sluice-told")
+    key = plane.directory / "key"
+    key.write_text("a key of the control plane")
+    made = connectors.ControlPlane(
+        workspace / "telling-provider", "telling-provider", "0.15.1", java_trust,
+        edc_callback_told_uri=f"{plane.url}/events", edc_callback_told_events="transfer.process",
+        web_http_control_auth_type="tokenbased", web_http_control_auth_key=key.read_text()).start()
+    try:
+        made.wait_ready()
+        plane.gate.config["signaling"]["control_plane"] = {
+            "url": made.control, "id": plane.identity, "key_file": str(key)}
+        plane.gate.start()
+        yield made, plane
+    finally:
+        made.close()
+
+
+def test_an_event_ends_what_signaling_cannot(telling, bob_connector, contracts):
+    """A connector that has lost its data plane ends a transfer without a word to it: what is left
+    is the event."""
+    connector, plane = telling
+    headers = {"x-api-key": "a key of the control plane"}
+    entry = f"{connector.control}/v1/dataplanes/{plane.identity}"
+
+    def available():
+        try:
+            return call("GET", entry, headers=headers)["state"] == "AVAILABLE"
+        except Refused:
+            return False
+    wait_for(available, 30, "the registration, which needs the key")
+    transfer = bob_connector.transfer(connector, contracts(bob_connector, connector, TOPIC))
+    token = plane.token(transfer.edr())
+    with plane.gate.session(token) as session:
+        call("DELETE", entry, headers=headers)
+        transfer.terminate()
+        session.wait_closed(10)
+    assert plane.gate.login_error(token) == 58
+    state_becomes(plane, transfer, "TERMINATED")
