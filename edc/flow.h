@@ -81,7 +81,6 @@ struct flow {
     unsigned busy;                     /* what is under way for it; it stays until then */
     enum flow_news news;
     bool dspace_2025, type_as_id;
-    bool granted; /* seen by the sweep */
 };
 
 struct flows;

@@ -50,9 +50,13 @@ static void refuse_state(struct job *job)
 static struct job *flow_job(struct signaling *s, struct ask *a, const struct message *m,
                             enum flow_signal signal)
 {
-    struct job *job = job_new(s, a, m->dialect, signal, m->process);
+    struct flow *flow = flow_find(s->flows, m->process);
+    struct job *job;
     int rc = OK;
 
+    if (flow) /* a start that is repeated must not undo a revocation that came by another way */
+        signaling_look(s, flow);
+    job = job_new(s, a, m->dialect, signal, m->process);
     if (!job)
         return NULL;
     job->message_id = m->id ? text_dup(m->id) : NULL;

@@ -357,7 +357,9 @@ static void on_impatient(void *arg)
 {
     struct job *job = arg;
 
-    if (!job->ask || overtaken(job) || !teller_can(job->s->config, job->flow))
+    /* The specification knows no later answer to a resume. */
+    if (!job->ask || overtaken(job) || job->signal == SIGNAL_RESUME ||
+        !teller_can(job->s->config, job->flow))
         return;
     job->late = true;
     if (flow_keep(job->s->flows, job->flow, NULL, NULL) != OK)
@@ -536,45 +538,36 @@ void signaling_close(struct signaling *s, struct flow *flow, enum flow_signal si
 
 /* --- what nobody asked for */
 
-struct sweep {
-    struct signaling *s;
-    int64_t now_s;
-};
-
-static void mark(void *arg, const struct grant *g)
+void signaling_look(struct signaling *s, struct flow *flow)
 {
-    struct sweep *w = arg;
-    struct flow *flow = flow_find(w->s->flows, g->id);
+    bool over = flow->expires && flow->expires <= loop_wall_s(s->loop);
 
-    if (flow)
-        flow->granted = true;
+    /* What only the other side's data plane has started was granted nothing. */
+    if (flow->state != FLOW_STARTED || !flow->text[FLOW_TOPICS] || flow->busy > 0)
+        return;
+    if (over)
+        signaling_close(s, flow, SIGNAL_COMPLETED, NEWS_COMPLETED, "its longest life is over");
+    else if (!store_find_grant(s->changes.store, flow->id, NULL))
+        signaling_close(s, flow, SIGNAL_TERMINATE, NEWS_FAILED, "revoked at the gate");
 }
 
-static void look(void *arg, struct flow *flow)
+static void sweep_one(void *arg, struct flow *flow)
 {
-    struct sweep *w = arg;
-    bool over = flow->expires && flow->expires <= w->now_s;
-    bool idle = flow->state == FLOW_STARTED && flow->text[FLOW_TOPICS] && flow->busy == 0;
+    struct signaling *s = arg;
 
     if (flow->news != NEWS_NONE && flow->busy == 0)
-        teller_tell(w->s->teller, flow);
-    if (flow->ready && flow->changed + SIGNALING_READY_S < w->now_s)
+        teller_tell(s->teller, flow);
+    if (flow->ready && flow->changed + SIGNALING_READY_S < loop_wall_s(s->loop))
         flow_set_ready(flow, NULL);
-    if (idle && over)
-        signaling_close(w->s, flow, SIGNAL_COMPLETED, NEWS_COMPLETED, "its longest life is over");
-    else if (idle && !flow->granted)
-        signaling_close(w->s, flow, SIGNAL_TERMINATE, NEWS_FAILED, "revoked at the gate");
-    flow->granted = false;
+    signaling_look(s, flow);
 }
 
 void signaling_sweep(void *arg)
 {
     struct signaling *s = arg;
-    struct sweep w = {s, loop_wall_s(s->loop)};
 
-    store_each_grant(s->changes.store, mark, &w);
-    flows_each(s->flows, look, &w);
-    flows_sweep(s->flows, w.now_s);
+    flows_each(s->flows, sweep_one, s);
+    flows_sweep(s->flows, loop_wall_s(s->loop));
     if (loop_timer_set(s->sweep, SIGNALING_SWEEP_MS * UINT64_C(1000)) != OK)
         log_error("signaling", "no timer: ended transfers are not swept");
 }

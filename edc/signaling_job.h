@@ -61,6 +61,8 @@ void signaling_end(struct job *job, const char *reason);
 /* Ends a transfer that nobody asked to end, and tells the control plane the news. */
 void signaling_close(struct signaling *s, struct flow *flow, enum flow_signal signal,
                      enum flow_news news, const char *reason);
+/* Has a transfer that runs ended by another way: revoked here, or too old? It ends then. */
+void signaling_look(struct signaling *s, struct flow *flow);
 /* Every SIGNALING_SWEEP_MS: transfers whose grant has gone by another way, and old ones. */
 void signaling_sweep(void *arg);
 

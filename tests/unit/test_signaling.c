@@ -609,6 +609,13 @@ static void state_is(const char *path, const char *wanted)
     fail_msg("%s is %s, not %s", path, said("state"), wanted);
 }
 
+static void *resume_d1(void *arg)
+{
+    struct reply *r = arg;
+    ask_into(r, "POST", "/dataflows/d1/resume", SIGNAL, AS_JSON);
+    return NULL;
+}
+
 static void test_late_legacy(void **state)
 {
     (void)state;
@@ -639,6 +646,25 @@ static void test_late_dps(void **state)
     token_release = 1;
     state_is("/dataflows/d%201/status", "STARTED");
     assert_int_equal(news_of("d 1"), NEWS_STARTED);
+}
+
+/* A resume is answered when it is done, however long that takes. */
+static void test_late_resume(void **state)
+{
+    static struct reply other;
+    pthread_t asking;
+    (void)state;
+    token_mode = TOKENS_NOW;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 200);
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+    token_mode = TOKENS_LATER;
+    assert_int_equal(pthread_create(&asking, NULL, resume_d1, &other), 0);
+    usleep((SIGNALING_PATIENCE_MS + 200) * 1000);
+    token_release = 1;
+    pthread_join(asking, NULL);
+    assert_int_equal(other.status, 200);
+    json_decref(other.json);
+    other.json = NULL;
 }
 
 /* Nobody gets what was promised before the restart, so the transfer ends. */
@@ -684,6 +710,22 @@ static void test_revoked_elsewhere(void **state)
     assert_int_equal(news_of("p1"), NEWS_FAILED);
     state_is("/v1/dataflows/p2/state", "STARTED");
     assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 409);
+}
+
+/* A start that comes again before the sweep has seen it opens nothing either. */
+static void test_revoked_and_started(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    assert_int_equal(store_ungrant(store, "p1", NULL, NULL), OK);
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    for (int i = 0; i < 100 && look("p1").grant; i++)
+        usleep(5000);
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 409);
+    assert_null(look("p1").grant);
+    assert_int_equal(news_of("p1"), NEWS_FAILED);
 }
 
 static int begin_short(void **state)
@@ -799,8 +841,10 @@ int main(void)
         TEST(test_no_memory),
         cmocka_unit_test_setup_teardown(test_late_legacy, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_dps, begin_late, end),
+        cmocka_unit_test_setup_teardown(test_late_resume, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_restart, begin_late, end),
         TEST(test_revoked_elsewhere),
+        TEST(test_revoked_and_started),
         cmocka_unit_test_setup_teardown(test_longest_life, begin_short, end),
         TEST(test_events),
         TEST(test_legacy_prepare),
