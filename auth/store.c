@@ -4,8 +4,7 @@
  *   UPDATE_BARRING   the tokens that it closed are barred on every worker
  *   UPDATE_READY     waits for its turn: changes are committed in the order of their numbers, so
  *                    that what a restart reads is a state that has once been
- *   (batch)          with the store's thread; all that is ready meanwhile makes the next
- * transaction
+ *   (batch)          with the store's thread; what is ready meanwhile makes the next transaction
  *
  * pump() moves everything as far as it goes; it runs as a task of the control loop, so no caller is
  * called back from inside its own call. */

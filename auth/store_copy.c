@@ -154,19 +154,25 @@ static bool ended_there(const struct copy *c, const struct grant *g)
            table_bar(c->table, REVOKE_TRANSFER, "", g->id, "") != NULL;
 }
 
+/* Does the file say something stronger than this line? */
+static bool stronger_there(const struct copy *c, const struct store_line *l)
+{
+    if (l->revocation)
+        return grant_table_knows(c->table, l->revocation);
+    return l->grant && ended_there(c, l->grant);
+}
+
 /* Takes what the line holds. */
 static int take_line(struct in *in, struct store_line *l)
 {
     int rc = OK;
 
-    if (l->revocation && grant_table_knows(in->copy.table, l->revocation)) {
+    if (stronger_there(&in->copy, l)) {
         in->n->kept++;
     } else if (l->revocation) {
         rc = plan_revocation(&in->plan, l->revocation);
         l->revocation = NULL;
         in->n->revocations++;
-    } else if (l->grant && ended_there(&in->copy, l->grant)) {
-        in->n->kept++;
     } else if (l->grant) {
         rc = plan_grant(&in->plan, l->grant);
         in->n->grants++;

@@ -88,18 +88,28 @@ void plan_clear(struct plan *p)
     memset(p, 0, sizeof(*p));
 }
 
+static bool binds(const struct grant *g, const char *issuer, const char *jti)
+{
+    size_t i;
+
+    if (strcmp(g->issuer, issuer) != 0)
+        return false;
+    for (i = 0; i < g->ntokens; i++) {
+        if (strcmp(g->tokens[i], jti) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Bars what was binds and now (NULL: nothing) does not. */
 static int bar_tokens(struct plan *p, const struct grant *was, const struct grant *now, int64_t at,
                       const char *reason)
 {
-    size_t kept = now && strcmp(was->issuer, now->issuer) == 0 ? now->ntokens : 0;
     int rc = OK;
-    size_t i, j;
+    size_t i;
 
     for (i = 0; rc == OK && i < was->ntokens; i++) {
-        for (j = 0; j < kept && strcmp(was->tokens[i], now->tokens[j]) != 0; j++)
-            ;
-        if (j == kept)
+        if (!now || !binds(now, was->issuer, was->tokens[i]))
             rc = plan_revocation(
                 p, revocation_new(REVOKE_JTI, was->issuer, was->tokens[i], "", at, 0, reason));
     }
