@@ -13,6 +13,8 @@
 
 #define ACCEPT_REST_US UINT64_C(50000)
 #define ACCEPT_BATCH   8
+/* The same complaint is logged once in so long. */
+#define COMPLAINT_US UINT64_C(5000000)
 
 /* --- taking connections */
 
@@ -52,9 +54,16 @@ static void take(struct acl *a, int fd, const struct sockaddr_storage *peer)
 
     if (oldest)
         acl_conn_free(oldest);
-    if (acl_conn_new(a, fd, peer) != OK)
-        log_warn("acl", "a connection was refused: more than %u of one address, or out of memory",
-                 ACL_PER_ADDRESS_MAX);
+    if (acl_conn_new(a, fd, peer) == OK)
+        return;
+    a->refused++;
+    if (a->complained_us && loop_now_us(a->loop) - a->complained_us < COMPLAINT_US)
+        return;
+    a->complained_us = loop_now_us(a->loop);
+    log_warn("acl",
+             "a connection was refused: more than %u of one address, or out of memory; %u so"
+             " far",
+             ACL_PER_ADDRESS_MAX, a->refused);
 }
 
 static void on_door(void *arg, unsigned ready)

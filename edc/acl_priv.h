@@ -48,6 +48,8 @@ struct acl {
     struct loop_timer *rest; /* after a failed accept */
     struct acl_conn *conns;  /* the newest first */
     unsigned nconns;
+    unsigned refused; /* connections, and when that was logged last */
+    uint64_t complained_us;
     struct acl_change *first, *last; /* the first one is being made */
     struct loop_task turn;           /* the next one begins */
     struct loop_timer *retry;        /* the first one goes on: the store was full */

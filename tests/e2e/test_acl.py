@@ -2,6 +2,7 @@
 delete has cut it off before they hear so."""
 
 import contextlib
+import socket
 import subprocess
 import threading
 import time
@@ -415,6 +416,24 @@ def test_no_login_no_answer(gate, authority):
         with contextlib.suppress(wire.Closed):
             connection.send(b"\0\0\0\x0a\0\x12\0\0\0\0\0\1\xff\xff")
         assert b"\0\0\0\1" not in connection.wait_closed(5)[0][:8]
+
+
+def test_strangers_keep_nobody_out(gate, asker, name):
+    """Connections that never log in, from several addresses: the connector's still gets in."""
+    idle = []
+    try:
+        for host in range(2, 6):
+            for _ in range(12):
+                raw = socket.socket()
+                raw.bind((f"127.0.0.{host}", 0))
+                raw.settimeout(5)
+                raw.connect(("127.0.0.1", gate.acl_port))
+                idle.append(raw)
+        assert asker.ask("create", name, TOPIC, name) == ["ok", "3"]
+        assert asker.ask("delete", name, TOPIC, name)[0] == "ok"
+    finally:
+        for raw in idle:
+            raw.close()
 
 
 def test_client_certificates(make_gate, workspace, authority, cluster, serial_parts, name):
