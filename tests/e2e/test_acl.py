@@ -1,11 +1,16 @@
 """The ACL listener against Kafka's own admin clients: what they create lets a consumer in, what they
 delete has cut it off before they hear so."""
 
+import base64
 import contextlib
+import json
 import socket
+import ssl
 import subprocess
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 import confluent_kafka
 import confluent_kafka.admin as admin
@@ -14,6 +19,7 @@ import pytest
 import clients
 import parts
 import wire
+from pki import openssl
 from processes import Process, free_port, wait_for
 
 BIG = "acl-big"
@@ -488,5 +494,62 @@ def test_a_reload_changes_who_may_ask(make_gate, workspace, authority, cluster, 
     asker = Asker(workspace, java_settings(gate, password="quite another password"))
     try:
         assert asker.ask("describe", name) == ["ok", "0"]
+    finally:
+        asker.close()
+
+
+# --- with tokens of our own
+
+def test_one_subject_a_transfer(make_gate, workspace, authority, cluster, serial_parts):
+    """What an unmodified tractusx-edc does: a token from sluice's own token endpoint, ACLs for its
+    subject, the end of them, the revocation of the token."""
+    port, signaling = free_port(), free_port()
+    directory = workspace / "acl-own"
+    config = listener(authority, directory, port)
+    secret, client = directory / "path-secret", directory / "client-secret"
+    secret.write_text("a-path-secret-of-some-length")
+    client.write_text("a client secret of some length")
+    tls = config["acl_listener"]["tls"]
+    openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
+            directory / "signing.pem")
+    config |= {
+        "issuers": [{"issuer": "https://edge.example.com", "audience": "sluice",
+                     "signing_keys": [str(directory / "signing.pem")]}],
+        "signaling": {"listen": f"127.0.0.1:{signaling}", "tls": tls,
+                      "path_secret_file": str(secret)},
+        "tokens": {"clients": [{"id": "edc", "secret_file": str(client)}]}}
+    gate = make_gate("acl-own", tapped=False, config=config)
+    gate.acl_port = port
+    trust = ssl.create_default_context(cafile=str(authority.certificate))
+
+    def form(path, **fields):
+        body = urllib.parse.urlencode(fields | {"client_id": "edc",
+                                                "client_secret": client.read_text()}).encode()
+        request = urllib.request.Request(f"https://127.0.0.1:{signaling}{path}", body)
+        with urllib.request.urlopen(request, timeout=10, context=trust) as answer:
+            return answer.status, answer.read()
+
+    tokens = [json.loads(form("/oauth2/token", grant_type="client_credentials")[1])["access_token"]
+              for _ in range(2)]
+    subjects = [json.loads(base64.urlsafe_b64decode(t.split(".")[1] + "=="))["sub"] for t in tokens]
+    assert subjects[0] != subjects[1]
+    asker = Asker(workspace, java_settings(gate))
+    try:
+        for subject in subjects:
+            assert asker.ask("create", subject, TOPIC, "bob") == ["ok", "3"]
+        assert [gate.login_error(t) for t in tokens] == [0, 0]
+        with gate.wire(tokens[0]) as hit, gate.wire(tokens[1]) as spared:
+            assert asker.ask("delete", subjects[0], TOPIC, "bob") == ["ok", "3"]
+            hit.wait_closed(2)
+            spared.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
+            # A, after its end and with its token alive, does not read under B's grant.
+            assert [gate.login_error(t) for t in tokens] == [58, 0]
+            assert asker.ask("create", subjects[0], TOPIC, "bob") == ["ok", "3"]
+            assert gate.login_error(tokens[0]) == 0, "a resume"
+            assert asker.ask("delete", subjects[0], TOPIC, "bob") == ["ok", "3"]
+            assert form("/oauth2/revoke", token=tokens[0])[0] == 200
+            assert asker.ask("create", subjects[0], TOPIC, "bob") == ["ok", "3"]
+            assert gate.login_error(tokens[0]) == 58, "what was revoked stays so"
+            spared.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
     finally:
         asker.close()
