@@ -66,6 +66,18 @@ static void take(struct acl *a, int fd, const struct sockaddr_storage *peer)
              ACL_PER_ADDRESS_MAX, a->refused);
 }
 
+/* Have enough been taken in this second? */
+static bool too_fast(struct acl *a)
+{
+    uint64_t now = loop_now_us(a->loop);
+
+    if (now - a->second_us >= UINT64_C(1000000)) {
+        a->second_us = now;
+        a->taken = 0;
+    }
+    return a->taken >= ACL_ACCEPTS_PER_S;
+}
+
 static void on_door(void *arg, unsigned ready)
 {
     const struct acl_door *d = arg;
@@ -77,12 +89,13 @@ static void on_door(void *arg, unsigned ready)
         socklen_t len = sizeof(peer);
         int fd;
 
-        if (a->nconns >= ACL_CONNECTIONS_MAX && !to_make_room(a)) {
+        if (too_fast(a) || (a->nconns >= ACL_CONNECTIONS_MAX && !to_make_room(a))) {
             rest(a);
             return;
         }
         fd = accept4(d->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            a->taken++;
             take(a, fd, &peer);
             continue;
         }

@@ -22,6 +22,9 @@
  * in the kernel. */
 #define ACL_CONNECTIONS_MAX 32
 #define ACL_PER_ADDRESS_MAX 16
+/* New connections a second, beyond which they wait in the kernel: a TLS handshake costs this thread
+ * a millisecond or more, and strangers must not take it from those who revoke. */
+#define ACL_ACCEPTS_PER_S 100
 /* Creations or filters of a request. */
 #define ACL_ITEMS_MAX 100
 /* ACLs that a filter may find; beyond it the request is refused as too large. */

@@ -50,6 +50,8 @@ struct acl {
     unsigned nconns;
     unsigned refused; /* connections, and when that was logged last */
     uint64_t complained_us;
+    uint64_t second_us; /* when the second began in which so many were taken */
+    unsigned taken;
     struct acl_change *first, *last; /* the first one is being made */
     struct loop_task turn;           /* the next one begins */
     struct loop_timer *retry;        /* the first one goes on: the store was full */

@@ -704,6 +704,47 @@ static void room_for_those_who_may(void **state)
     login(); /* and there is room again */
 }
 
+static uint16_t free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+/* Through the listening socket: what comes faster than it may waits, and is not lost. */
+static void connections_are_paced(void **state)
+{
+    (void)state;
+    enum { STRANGERS = 2 * ACL_ACCEPTS_PER_S };
+    const struct changes changes = {.store = store, .audit = ring};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    char err[256] = "";
+    int fds[STRANGERS];
+    config->acl_listener.listen.port = free_port();
+    at.sin_port = htons(config->acl_listener.listen.port);
+    struct acl *a = acl_new(loop, config, &changes, err, sizeof(err));
+    if (!a)
+        fail_msg("%s", err);
+    uint64_t start = loop_clock_us(loop);
+    for (int i = 0; i < STRANGERS; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(fds[i], (struct sockaddr *)&at, sizeof(at));
+    }
+    settle(400);
+    assert_int_equal(a->nconns, ACL_PER_ADDRESS_MAX);
+    if (loop_clock_us(loop) - start < 900000)
+        assert_int_equal(a->nconns + a->refused, ACL_ACCEPTS_PER_S);
+    settle(2500);
+    assert_int_equal(a->nconns + a->refused, STRANGERS);
+    for (int i = 0; i < STRANGERS; i++)
+        close(fds[i]);
+    acl_free(a);
+}
+
 /* --- reload */
 
 static void reload(void **state)
@@ -783,6 +824,7 @@ int main(void)
         acl_test(lengths),
         acl_test(deadlines),
         acl_test(room_for_those_who_may),
+        acl_test(connections_are_paced),
         acl_test(reload),
         acl_test(no_memory),
     };
