@@ -96,6 +96,11 @@ void audit_ring_free(struct audit_ring *r)
     audit_wake(a);
 }
 
+bool audit_ring_ok(const struct audit_ring *r)
+{
+    return !r || audit_ok(r->audit);
+}
+
 void audit_put(struct audit_ring *r, const struct audit_event *e)
 {
     struct audit *a = r->audit;

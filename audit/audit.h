@@ -86,6 +86,8 @@ void audit_reopen(struct audit *a);
 /* False: what must be audited cannot be, and the configuration says stop. Any thread; one atomic.
  */
 bool audit_ok(const struct audit *a);
+/* The same, for who has a ring alone; NULL: no trail, so nothing is amiss. */
+bool audit_ring_ok(const struct audit_ring *r);
 uint64_t audit_lost(const struct audit *a);
 uint64_t audit_written(const struct audit *a);
 

@@ -321,6 +321,12 @@ static bool too_many(const struct acl_right *rights, size_t n, const struct acl_
     return count > GRANT_SET_MAX;
 }
 
+static void refuse_all(struct acl_change *c, int error, const char *why)
+{
+    for (size_t i = 0; i < c->nitems; i++)
+        refuse(&c->items[i], error, why);
+}
+
 static void plan_create(struct acl_change *c)
 {
     struct acl_search s = acl_search_for(c->changes.store, c->issuer, c->items, c->nitems, true);
@@ -355,8 +361,7 @@ static void plan_create(struct acl_change *c)
     if (rc == OK)
         return;
     c->nsteps = 0;
-    for (size_t i = 0; i < c->nitems; i++)
-        refuse(&c->items[i], KAFKA_UNKNOWN_SERVER_ERROR, "Out of memory.");
+    refuse_all(c, KAFKA_UNKNOWN_SERVER_ERROR, "Out of memory.");
 }
 
 /* Texts of a right that outlive its grant. */
@@ -449,11 +454,10 @@ static void plan_delete(struct acl_change *c)
     if (rc == OK)
         return;
     c->nsteps = c->ngone = 0;
-    for (size_t i = 0; i < c->nitems; i++)
-        if (rc == ERR_LIMIT)
-            refuse(&c->items[i], KAFKA_POLICY_VIOLATION, "The filters find too many ACLs.");
-        else
-            refuse(&c->items[i], KAFKA_UNKNOWN_SERVER_ERROR, "Out of memory.");
+    if (rc == ERR_LIMIT)
+        refuse_all(c, KAFKA_POLICY_VIOLATION, "The filters find too many ACLs.");
+    else
+        refuse_all(c, KAFKA_UNKNOWN_SERVER_ERROR, "Out of memory.");
 }
 
 /* --- the requests */
@@ -466,7 +470,10 @@ void acl_change_turn(void *arg)
 
     if (!c || (c->begins && c->pending > 0))
         return;
-    if (!c->begins && c->ask->head.api == 30)
+    /* Nothing is given that cannot be told; taking away goes on. */
+    if (!c->begins && c->ask->head.api == 30 && !audit_ring_ok(c->changes.audit))
+        refuse_all(c, KAFKA_UNKNOWN_SERVER_ERROR, "The audit trail cannot be written.");
+    else if (!c->begins && c->ask->head.api == 30)
         plan_create(c);
     else if (!c->begins)
         plan_delete(c);

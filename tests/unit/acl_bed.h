@@ -386,4 +386,63 @@ static inline unsigned audited(const char *a, const char *b)
     return n;
 }
 
+/* --- messages */
+
+#define READ_T                                                                                     \
+    "{'resourceType':2,'resourceName':'t','resourcePatternType':3,'principal':'User:s',"           \
+    "'host':'*','operation':3,'permissionType':3}"
+#define DESCRIBE_T                                                                                 \
+    "{'resourceType':2,'resourceName':'t','resourcePatternType':3,'principal':'User:s',"           \
+    "'host':'*','operation':8,'permissionType':3}"
+#define READ_G                                                                                     \
+    "{'resourceType':3,'resourceName':'bob','resourcePatternType':4,'principal':'User:s',"         \
+    "'host':'*','operation':3,'permissionType':3}"
+#define START "{'creations':[" READ_T "," DESCRIBE_T "," READ_G "]}"
+#define DONE3 "{'results':[{},{},{}]}"
+#define FILTER(type, name, pattern, op)                                                            \
+    "{'resourceTypeFilter':" #type ",'resourceNameFilter':" name ",'patternTypeFilter':" #pattern  \
+    ",'principalFilter':'User:s','hostFilter':'*','operation':" #op ",'permissionType':3}"
+#define END                                                                                        \
+    "{'filters':[" FILTER(2, "'t'", 3, 3) "," FILTER(2, "'t'", 3, 8) "," FILTER(3, "'bob'", 4,     \
+                                                                                3) "]}"
+#define MATCH(type, name, pattern, op)                                                             \
+    "{'resourceType':" #type ",'resourceName':'" name "','patternType':" #pattern                  \
+    ",'principal':'User:s','host':'*','operation':" #op ",'permissionType':3}"
+#define ENDED                                                                                      \
+    "{'filterResults':[{'matchingAcls':[" MATCH(2, "t", 3, 3) "]},{'matchingAcls':[" MATCH(        \
+        2, "t", 3, 8) "]},{'"                                                                      \
+                      "matchingAcls':[" MATCH(3, "bob", 4, 3) "]}]}"
+#define ANY                                                                                        \
+    "{'resourceTypeFilter':1,'resourceNameFilter':null,'patternTypeFilter':1,"                     \
+    "'principalFilter':null,'hostFilter':null,'operation':1,'permissionType':1}"
+#define ACL(op) "{'principal':'User:s','host':'*','operation':" #op ",'permissionType':3}"
+#define SHOWN                                                                                      \
+    "{'resources':["                                                                               \
+    "{'resourceType':2,'resourceName':'t','patternType':3,'acls':[" ACL(3) "," ACL(                \
+        8) "]},"                                                                                   \
+           "{'resourceType':3,'resourceName':'bob','patternType':4,'acls':[" ACL(3) "," ACL(       \
+               8) "]}]}"
+#define NOTHING "{}"
+
+/* --- what is in force */
+
+static unsigned count;
+static char last[512];
+
+static inline void note(void *arg, const struct grant *g)
+{
+    (void)arg;
+    count++;
+    snprintf(last, sizeof(last), "%s %s %s %u", g->subject, g->ntopics ? g->topics[0] : "-",
+             g->group_prefix[0] ? g->group_prefix : "-", g->operations);
+}
+
+static inline unsigned in_force(void)
+{
+    count = 0;
+    last[0] = '\0';
+    store_each_grant(store, note, NULL);
+    return count;
+}
+
 #endif
