@@ -20,7 +20,24 @@ def plane(make_plane, provider, serial_parts):
 
 @pytest.fixture(scope="module")
 def old_plane(make_plane, old_provider, serial_parts):
-    return make_plane(old_provider, "signaling-old", identity="sluice-old")
+    return make_plane(old_provider, "signaling-old")
+
+
+@pytest.fixture
+def other_plane(make_plane, plane, provider):
+    """other_plane(name, ...) -> a plane in the place of the usual one, which rests meanwhile: both
+    have one id at the connector, and each would take it back from the other."""
+    made = []
+
+    def make(name, **arguments):
+        plane.gate.stop()
+        made.append(make_plane(provider, name, **arguments))
+        return made[-1]
+    yield make
+    for one in made:
+        one.gate.stop()
+    plane.gate.start()
+    plane.wait_available()
 
 
 def state_becomes(plane, transfer, state):
@@ -68,9 +85,9 @@ def test_a_revocation_by_hand_ends_the_transfer_at_both_connectors(plane, bob_co
     assert "revoked at the gate" in transfer.at_provider().get("errorDetail", "")
 
 
-def test_a_transfer_that_has_lived_long_enough_is_completed(make_plane, bob_connector, provider,
-                                                            contracts, serial_parts):
-    plane = make_plane(provider, "short", signaling={"max_life_s": 5})
+def test_a_transfer_that_has_lived_long_enough_is_completed(other_plane, bob_connector, provider,
+                                                            contracts):
+    plane = other_plane("short", signaling={"max_life_s": 5})
     transfer = bob_connector.transfer(provider, contracts(bob_connector, provider, TOPIC))
     wait_for(lambda: transfer.at_consumer()["state"] == "COMPLETED", 40, "the end of its life")
     assert plane.ask("GET", f"/v1/dataflows/{transfer.id}/state")[1]["state"] == "COMPLETED"
@@ -92,11 +109,11 @@ def slow_idp(workspace):
     made.close()
 
 
-def test_a_slow_authorization_server_holds_up_nobody(make_plane, slow_idp, bob_connector, provider,
-                                                     contracts, cluster, serial_parts):
+def test_a_slow_authorization_server_holds_up_nobody(other_plane, slow_idp, bob_connector, provider,
+                                                     contracts):
     """The connector is told "later", starts a second time when it is told again, and hands on the
     token that was waited for; meanwhile it is free for other transfers."""
-    plane = make_plane(provider, "slow", issuers=[
+    plane = other_plane("slow", issuers=[
         {"issuer": slow_idp.issuer, "audience": "sluice", "jwks_url": slow_idp.jwks_url}],
         config={"tokens": {"source": "client_credentials", "token_url": slow_idp.token_url}})
     agreement = contracts(bob_connector, provider, TOPIC, clientId="asset-client",
