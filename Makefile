@@ -101,6 +101,13 @@ demo:
 	@$(MAKE) --no-print-directory -s -j$$(nproc) $(B)/sluice demo-tools demo/kcat-token.so
 	@B=$(abspath $(B)) demo/run.sh
 
+# --- showcase: behind real connectors, on this machine
+showcase:
+	@scripts/install.sh run build demo check
+	@echo 'building $(B)/sluice'
+	@$(MAKE) --no-print-directory -s -j$$(nproc) $(B)/sluice
+	@B=$(abspath $(B)) scripts/showcase.sh
+
 # --- fuzz targets: libFuzzer, so clang; `make fuzz FUZZ_SECONDS=60` builds and runs them all
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_CC ?= clang-14
@@ -151,6 +158,7 @@ flags:
 help:
 	@echo 'make            build the gate (build/release/sluice)'
 	@echo 'make demo       the whole story on an embedded cluster'
+	@echo 'make showcase   two use cases behind real connectors'
 	@echo 'make check      install, build, lint, and every test'
 	@echo 'make test       the quick loop: units and the embedded cluster'
 	@echo 'make check-edc  behind real connectors and a real authorization server'
@@ -164,5 +172,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit clean check check-edc test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets conformance
+.PHONY: all lib unit clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets conformance
 .DELETE_ON_ERROR:

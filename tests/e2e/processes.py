@@ -24,9 +24,10 @@ def watch():
         watcher()
 
 
-def free_port(host="127.0.0.1"):
-    for _ in range(1000):
-        port = random.choice(_PORTS)
+def free_port(host="127.0.0.1", wanted=None):
+    """A port that nobody listens on; `wanted` if that is one."""
+    for turn in range(1000):
+        port = wanted if wanted and turn == 0 else random.choice(_PORTS)
         if port in _given:
             continue
         with contextlib.closing(socket.socket()) as probe:

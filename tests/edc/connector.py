@@ -61,11 +61,13 @@ def call(method, url, body=None, headers=(), timeout_s=20):
 class ControlPlane:
     """One connector, a Java process: the provider's or a consumer's."""
 
-    def __init__(self, directory, participant, version="0.15.1", trust=None, **settings):
+    def __init__(self, directory, participant, version="0.15.1", trust=None, base=None,
+                 **settings):
+        """Free ports, or those from `base` on where they are free."""
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
         self.participant, self.version = participant, version
-        self.ports = {name: free_port() for name in WEB}
+        self.ports = {name: free_port(wanted=base and base + i) for i, name in enumerate(WEB)}
         self.trust = trust
         self.settings = settings
         self.process = None
