@@ -448,6 +448,70 @@ static void test_overtaken(void **state)
     other.json = NULL;
 }
 
+/* A connection that is dropped before the answer: what was asked happens, and may be asked again.
+ */
+static void drop(const char *path, const char *body)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    char text[8192];
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int n = snprintf(text, sizeof(text),
+                     "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     path, strlen(body), body);
+    at.sin_port = htons(port);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(write(fd, text, (size_t)n), n);
+    usleep(20000);
+    close(fd);
+}
+
+static void test_dropped(void **state)
+{
+    (void)state;
+    token_mode = TOKENS_LATER;
+    drop("/v1/dataflows/start", start_body("p1", "a"));
+    for (int i = 0; i < 3000 && !held_done; i++)
+        usleep(1000);
+    usleep(50000);
+    token_release = 1;
+    for (int i = 0; i < 100 && !look("p1").grant; i++)
+        usleep(5000);
+    assert_non_null(look("p1").grant);
+    token_mode = TOKENS_NOW;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    hold_apply = 1;
+    drop("/v1/dataflows/p1/suspend", SUSPEND);
+    hold_apply = 0;
+    for (int i = 0; i < 100 && look("p1").grant; i++)
+        usleep(5000);
+    assert_null(look("p1").grant);
+    assert_int_equal(post("/v1/dataflows/p1/suspend", SUSPEND), 204);
+}
+
+/* The gate stops while the store has still to answer, for a start and for an end. */
+static void test_stopped_in_between(void **state)
+{
+    int before;
+    (void)state;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "a")), 200);
+    before = applied;
+    hold_apply = 1;
+    drop("/v1/dataflows/p1/terminate", TERMINATE);
+    wait_for(&applied, before + 1);
+    close_bed();
+    hold_apply = 0;
+    open_bed("");
+    before = applied;
+    hold_apply = 1;
+    drop("/v1/dataflows/start", start_body("p2", "a"));
+    wait_for(&applied, before + 1);
+    close_bed();
+    hold_apply = 0;
+    open_bed("");
+    assert_int_equal(get("/v1/dataflows/check"), 204);
+}
+
 /* Suspended and resumed often, without a pause: what was said last holds. */
 static void test_suspend_and_resume_race(void **state)
 {
@@ -835,6 +899,8 @@ int main(void)
         TEST(test_dps_unknown),
         TEST(test_answer_waits),
         TEST(test_overtaken),
+        TEST(test_dropped),
+        TEST(test_stopped_in_between),
         TEST(test_suspend_and_resume_race),
         TEST(test_restart),
         TEST(test_secret_is_not_kept),
