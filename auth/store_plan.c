@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "auth/grant_table.h"
 #include "auth/text.h"
 #include "base/log.h"
 
@@ -228,6 +229,15 @@ static bool shares_subjects(const struct config *c, const char *issuer)
     return false;
 }
 
+/* With two or more left, tokens that only tell the principal stay nobody's. */
+static bool still_ambiguous(const struct grant_table *wanted, const struct grant *g)
+{
+    const void *at = NULL;
+
+    return table_of_principal(wanted, g->issuer, g->subject, g->client, &at) &&
+           table_of_principal(wanted, g->issuer, g->subject, g->client, &at);
+}
+
 static int bar_principal(struct plan *p, const struct grant *g, int64_t at)
 {
     enum revoke_kind kind = g->subject[0] ? REVOKE_SUBJECT : REVOKE_CLIENT;
@@ -252,7 +262,8 @@ static void compare_old(void *arg, struct grant *g)
     }
     if (c->result == OK)
         c->result = bar_tokens(c->plan, g, lost ? NULL : now, c->now_s, "its grant was taken away");
-    if (c->result == OK && lost && g->ntokens == 0 && shares_subjects(c->config, g->issuer))
+    if (c->result == OK && lost && g->ntokens == 0 && shares_subjects(c->config, g->issuer) &&
+        !still_ambiguous(c->wanted, g))
         c->result = bar_principal(c->plan, g, c->now_s);
     if (c->result == OK && !now)
         c->result = plan_ungrant(c->plan, g->id);

@@ -27,8 +27,9 @@ int plan_forget(struct plan *p, const struct revocation *r) SL_MUST;
 int plan_revoke(struct plan *p, const struct grant_table *t, const struct revocation *r) SL_MUST;
 /* From the configuration's grants in t to those of c. Where the API holds a grant of the same id,
  * that one stays. One that is no longer there, or is another participant's now, takes the tokens
- * with it that reached it: those that it binds, and where the issuer's subjects are shared those of
- * its principal issued up to now, for they would reach what is another's. ERR_LIMIT when there
+ * with it that reached it: those that it binds; and where the issuer's subjects are shared, and not
+ * two of its principal's grants are left, those of the principal issued up to now, for they would
+ * reach what is another's. ERR_LIMIT when there
  * would be more than limits.grants, ERR_MALFORMED for one that is no grant (the log tells). */
 int plan_config(struct plan *p, const struct grant_table *t, const struct config *c,
                 int64_t now_s) SL_MUST;

@@ -3,10 +3,10 @@
  * only.
  *
  * When that is so, follows from issuers[].max_token_s: a token that a revocation hits was issued
- * when the revocation was made, or before, so so long afterwards it has expired. Revocations of a
+ * when the revocation was made, or before, so that much later it has expired. Revocations of a
  * transfer, agreement, asset or participant also bar tokens that are issued later; they stay as
- * long as such a token would get anything: where an issuer's tokens carry rights themselves
- * (claims.topics), and for a grant that stands in the configuration. All stay SWEEP_MARGIN_S
+ * long as such a token would get anything: where tokens of another issuer than sluice itself carry
+ * rights (claims.topics), and for a grant that stands in the configuration. All stay SWEEP_MARGIN_S
  * longer, so that a wall clock which is set ahead and back again revives nothing. */
 #ifndef AUTH_STORE_SWEEP_H
 #define AUTH_STORE_SWEEP_H

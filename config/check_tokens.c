@@ -51,6 +51,9 @@ void config_check_own_issuer(struct build *b, struct config *c, struct issuer_co
         CAUTION(where, "shared_subjects",
                 "true: each token that sluice signs has a subject of its own, so this only keeps "
                 "grants for that subject (CreateAcls) from being found");
+    if (i->max_token_s && i->token_life_s > i->max_token_s)
+        REFUSE(where, "token_life_s", "is above `max_token_s` (%u): no token would be taken",
+               i->max_token_s);
     if (i->token_life_s > LONG_LIFE_S)
         CAUTION(where, "token_life_s",
                 "%u s is long: a partner whose token was stolen has to be cut off by hand",

@@ -90,6 +90,9 @@ static void own_issuers(void **state)
     refused("{issuer: 'https://e', audience: a, signing_keys: []}", "", "is an empty list");
     refused("{issuer: 'https://e', audience: a, token_life_s: 60}", "",
             "means nothing without `signing_keys`");
+    refused("{issuer: 'https://e', audience: a, signing_keys: k, token_life_s: 7200,"
+            " max_token_s: 3600}",
+            "", "is above `max_token_s` (3600)");
     config_unref(taken("{issuer: 'https://e', audience: a, signing_keys: k, token_life_s: 7200}",
                        "", "is long"));
     config_unref(taken("{issuer: 'https://e', audience: a, signing_keys: k, shared_subjects: true}",

@@ -232,6 +232,37 @@ static void a_reload_puts_b_in_its_place(void **state)
     config_unref(b);
 }
 
+/* Tokens that name their transfer are kept apart anyway: as long as several grants are left,
+ * nothing but the one that was taken away closes. */
+static void a_reload_of_many(void **state)
+{
+#define NAMED(name)                                                                                \
+    "  - {id: " name ", principal: {subject: shared}, participant: " name ", topics: [one],"       \
+    " operations: [read]}\n"
+    struct config *three = configured(NAMED("a") NAMED("b") NAMED("c"));
+    struct config *two = configured(NAMED("b") NAMED("c")), *one = configured(NAMED("c"));
+
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(load_config(three), OK);
+    assert_true(reads_under(0, OF("ja", .transfer = "a"), "a"));
+    assert_true(reads_under(0, OF("jb", .transfer = "b"), "b"));
+    assert_true(reads_under(0, OF("jc", .transfer = "c"), "c"));
+    expect(0, OF("jx"), LOGIN_AMBIGUOUS);
+    assert_int_equal(load_config(two), OK);
+    assert_int_equal(bed.closed, 1);
+    expect(0, OF("jx"), LOGIN_AMBIGUOUS);
+    expect(0, OF("ja", .transfer = "a"), LOGIN_NO_GRANT);
+    assert_int_equal(load_config(one), OK); /* now one that names nothing would get c */
+    assert_int_equal(bed.closed, 2);
+    expect(0, OF("jx"), LOGIN_REVOKED);
+    assert_true(reads_under(0, OF("jd", .issued = now_s() + 1), "c"));
+    bed_close();
+    config_unref(three);
+    config_unref(two);
+    config_unref(one);
+}
+
 /* The id stays, the partner behind it changes. */
 static void a_reload_hands_it_to_another(void **state)
 {
@@ -310,6 +341,7 @@ int main(void)
         T(bound_twice),
         T(bound_later),
         T(a_reload_puts_b_in_its_place),
+        T(a_reload_of_many),
         T(a_reload_hands_it_to_another),
         T(a_reload_takes_bound_ones),
         cmocka_unit_test(refused_grants),

@@ -36,11 +36,14 @@ static void when_nothing_can_be_valid(void **state)
 {
     struct config *day = made("", ""), *any = made(", max_token_s: 0", "");
     struct config *claims = made(", claims: {topics: rights}", "");
+    struct config *own = made(", claims: {topics: rights}", "");
+    static const char *key = "a key";
     struct grant_table *t = grant_table_new(day);
     const int64_t end = DAY + SWEEP_MARGIN_S;
     int k;
 
     (void)state;
+    own->issuers[0].signing_keys = (struct strings){&key, 1};
     for (k = 0; k < REVOKE_KINDS; k++) {
         enum revoke_kind kind = (enum revoke_kind)k;
         bool later = kind <= REVOKE_PARTICIPANT;
@@ -54,6 +57,7 @@ static void when_nothing_can_be_valid(void **state)
         assert_true(forgotten(any, t, kind, T0 + 60, 61 + SWEEP_MARGIN_S));
         /* Where tokens carry rights, one that is issued tomorrow must meet the revocation. */
         assert_int_equal(forgotten(claims, t, kind, 0, 1000000000), !later);
+        assert_true(forgotten(own, t, kind, 0, end + 1)); /* sluice issues none for what ended */
         /* An hour's jump of the clock forgets nothing early. */
         assert_false(forgotten(day, t, kind, 0, DAY + 3600));
         assert_false(forgotten(day, t, kind, T0 + 60, 60 + 3600));
@@ -62,6 +66,7 @@ static void when_nothing_can_be_valid(void **state)
     config_unref(day);
     config_unref(any);
     config_unref(claims);
+    config_unref(own);
 }
 
 /* The longest life of any issuer counts where a revocation names none, or one that is gone. */
