@@ -531,6 +531,39 @@ static void wider_is_kept(void **state)
     revocation_free(c);
 }
 
+static void states(void **state)
+{
+    struct grant *g;
+
+    (void)state;
+    put(GRANT(.id = "c", .not_before = NOW, .expires = NOW + 10), GRANT_FROM_CONFIG);
+    g = grant_table_find(table, "c");
+    assert_string_equal(grant_state_name(grant_table_state(table, g, NOW - 1)), "not yet");
+    assert_string_equal(grant_state_name(grant_table_state(table, g, NOW)), "active");
+    assert_string_equal(grant_state_name(grant_table_state(table, g, NOW + 9)), "active");
+    assert_string_equal(grant_state_name(grant_table_state(table, g, NOW + 10)), "expired");
+    revoke(REVOKE_TRANSFER, "", "c");
+    assert_string_equal(grant_state_name(grant_table_state(table, g, NOW)), "barred");
+}
+
+/* It goes with the grant, not with one that takes its place. */
+static void last_use(void **state)
+{
+    (void)state;
+    grant_table_used(table, "a", NOW);
+    assert_int_equal(grant_table_last_use(table, "a"), 0);
+    put(GRANT(.id = "a"), GRANT_FROM_API);
+    assert_int_equal(grant_table_last_use(table, "a"), 0);
+    grant_table_used(table, "a", NOW);
+    grant_table_used(table, "a", NOW - 5);
+    assert_int_equal(grant_table_last_use(table, "a"), NOW);
+    put(GRANT(.id = "a", .asset = "other"), GRANT_FROM_API);
+    assert_int_equal(grant_table_last_use(table, "a"), NOW);
+    grant_table_remove(table, "a");
+    put(GRANT(.id = "a"), GRANT_FROM_API);
+    assert_int_equal(grant_table_last_use(table, "a"), 0);
+}
+
 /* --- changes under a running session */
 
 static void replaced(void **state)
@@ -800,6 +833,8 @@ int main(void)
         T(attributes_revoked),
         T(malformed_revocations),
         T(wider_is_kept),
+        T(states),
+        T(last_use),
         T(replaced),
         T(many),
         T(out_of_memory),

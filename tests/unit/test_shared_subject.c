@@ -2,6 +2,7 @@
  * valid, never reads under B's grant. */
 #include "tests/unit/unit.h"
 
+#include "base/alloc.h"
 #include "tests/unit/store_bed.h"
 
 #define BOUND(name, ...)                                                                           \
@@ -327,6 +328,37 @@ static void refused_grants(void **state)
     grant_unref(g);
 }
 
+/* Whatever allocation fails, what a grant binds is bound by it or by none. */
+static void out_of_memory(void **state)
+{
+    static const char *tokens[] = {"j1", "j2", "j3"};
+    unsigned n;
+
+    (void)state;
+    for (n = 1; n < 60; n++) {
+        struct grant_table *t = grant_table_new(config);
+        struct grant_set set = {0};
+        struct grant *g = NULL;
+        const char *why;
+        enum login_verdict v;
+        int rc;
+
+        assert_true(sl_alloc_fail_after(n));
+        rc = grant_new(GRANT(.id = "a", .tokens = {tokens, 3}), GRANT_FROM_API, &g, &why);
+        if (rc == OK)
+            rc = grant_table_put(t, g);
+        assert_true(sl_alloc_fail_after(0));
+        assert_true(rc == OK || rc == ERR_NOMEM);
+        v = grant_table_login(t, TOKEN(.jti = "j2"), now_s(), &set);
+        assert_int_equal(v, rc == OK ? LOGIN_OK : LOGIN_NO_GRANT);
+        grant_set_clear(&set);
+        grant_table_remove(t, "a");
+        assert_int_equal(grant_table_login(t, TOKEN(.jti = "j2"), now_s(), &set), LOGIN_NO_GRANT);
+        grant_unref(g);
+        grant_table_free(t);
+    }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -345,6 +377,7 @@ int main(void)
         T(a_reload_hands_it_to_another),
         T(a_reload_takes_bound_ones),
         cmocka_unit_test(refused_grants),
+        cmocka_unit_test(out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
