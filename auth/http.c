@@ -31,6 +31,7 @@ struct http_call {
 struct http {
     struct loop *loop;
     struct loop_timer *timer;
+    struct loop_task deaf;
     CURLM *multi;
     struct http_call *calls;
     unsigned ncalls;
@@ -59,6 +60,10 @@ static void on_timer(void *arg)
     finish(h);
 }
 
+/* What libcurl asked us to watch cannot be watched, for want of memory. It is not told: it would
+ * never again take a call. Those under way end instead, since they could wait for ever. */
+static void on_deaf(void *arg);
+
 /* libcurl's hint of when to come back; ours to keep. */
 static int set_timer(CURLM *multi, long timeout_ms, void *arg)
 {
@@ -69,7 +74,9 @@ static int set_timer(CURLM *multi, long timeout_ms, void *arg)
         loop_timer_clear(h->timer);
         return 0;
     }
-    return loop_timer_set(h->timer, (uint64_t)timeout_ms * 1000) == OK ? 0 : -1;
+    if (loop_timer_set(h->timer, (uint64_t)timeout_ms * 1000) != OK)
+        loop_post(h->loop, &h->deaf);
+    return 0;
 }
 
 /* One descriptor of libcurl's, as long as libcurl watches it. */
@@ -130,13 +137,13 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *s
     }
     if (!w)
         w = watch_new(h, fd);
-    if (!w)
-        return -1;
     if (what & CURL_POLL_IN)
         mask |= LOOP_READ;
     if (what & CURL_POLL_OUT)
         mask |= LOOP_WRITE;
-    return loop_io_want(w->io, mask) == OK ? 0 : -1;
+    if (!w || loop_io_want(w->io, mask) != OK)
+        loop_post(h->loop, &h->deaf);
+    return 0;
 }
 
 /* --- a call */
@@ -266,6 +273,15 @@ static void finish(struct http *h)
         c = (struct http_call *)(void *)private;
         call_finish(c, m->data.result);
     }
+}
+
+static void on_deaf(void *arg)
+{
+    struct http *h = arg;
+    unsigned n = h->ncalls; /* whoever hears of it may call anew */
+
+    for (; n > 0 && h->calls; n--)
+        call_finish(h->calls, CURLE_OUT_OF_MEMORY);
 }
 
 /* --- request */
@@ -476,6 +492,7 @@ struct http *http_new(struct loop *l, bool development, const char *ca)
         sl_free(h);
         return NULL;
     }
+    loop_task_init(&h->deaf, on_deaf, h);
     h->timer = loop_timer_new(l, on_timer, h);
     h->multi = curl_multi_init();
     if (ca)
@@ -501,6 +518,7 @@ void http_free(struct http *h)
         next = c->next;
         call_free(c);
     }
+    loop_cancel(&h->deaf);
     if (h->multi)
         curl_multi_cleanup(h->multi);
     loop_timer_free(h->timer);

@@ -286,8 +286,12 @@ static const char *take_client(struct token_fetch *f, const json_t *doc)
     }
     f->texts[ID] = text_dup(r.client_id);
     f->texts[SECRET] = text_dup(secret);
-    if (!f->texts[ID] || !f->texts[SECRET] || client_add(f->tokens, f->texts[TRANSFER], &r) != OK)
+    if (!f->texts[ID] || !f->texts[SECRET] || client_add(f->tokens, f->texts[TRANSFER], &r) != OK) {
+        log_error("tokens",
+                  "client %s of %s could not be kept; if it stays there, please delete it",
+                  r.client_id, f->tokens->config->tokens.registration_url);
         return "there is no room to keep the client";
+    }
     f->registered = true;
     return NULL;
 }

@@ -3,6 +3,7 @@
 #include "auth/issuer.h"
 #include "auth/jwt.h"
 #include "auth/signing_key.h"
+#include "base/alloc.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "tests/unit/issuer_bed.h"
@@ -367,6 +368,38 @@ static void metadata(void **state)
     EVP_PKEY_free(key);
 }
 
+static void no_memory(void **state)
+{
+    EVP_PKEY *key = own_key("ED25519");
+    char *pem = own_pem(key), *token, jti[ISSUER_JTI_BYTES], err[256];
+    struct config *c = own_config("", "", (const char *const *)&pem, 1);
+    struct issuer *i = NULL;
+    int64_t expires;
+    int rc = ERR_NOMEM;
+
+    (void)state;
+    if (!sl_alloc_fail_after(0))
+        skip();
+    for (unsigned n = 1; !i && n < 100; n++) {
+        sl_alloc_fail_after(n);
+        i = issuer_new(c, err, sizeof(err));
+        sl_alloc_fail_after(0);
+    }
+    assert_non_null(i);
+    for (unsigned n = 1; rc != OK && n < 100; n++) {
+        sl_alloc_fail_after(n);
+        rc = issuer_sign(i, &whole, NOW, &token, &expires, jti);
+        sl_alloc_fail_after(0);
+        assert_true(rc == OK ? token != NULL : rc == ERR_NOMEM && !token && expires == 0);
+    }
+    assert_int_equal(rc, OK);
+    issuer_token_free(token);
+    issuer_free(i);
+    config_unref(c);
+    free(pem);
+    EVP_PKEY_free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +407,7 @@ int main(void)
         cmocka_unit_test(refused_keys),      cmocka_unit_test(bounds_of_a_token),
         cmocka_unit_test(names_of_claims),   cmocka_unit_test(rotation),
         cmocka_unit_test(without_an_issuer), cmocka_unit_test(metadata),
+        cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests_name("issuer", tests, NULL, NULL);
 }

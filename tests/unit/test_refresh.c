@@ -401,6 +401,44 @@ static void ended(void **state)
     assert_int_equal(refresh_by(&c, bob, "b1"), 400);
 }
 
+/* --- no memory: 503 or a good answer, and the next request is served */
+
+static unsigned fail_after, failed;
+
+static void arm(void)
+{
+    sl_alloc_fail_after(fail_after);
+}
+
+static void disarm(void)
+{
+    failed = sl_alloc_failed();
+    sl_alloc_fail_after(0);
+}
+
+static void no_memory(void **state)
+{
+    struct claims c;
+    long status;
+
+    (void)state;
+    if (!sl_alloc_fail_after(0))
+        skip();
+    consumer = "BPNL1";
+    fail_after = 0;
+    do {
+        fail_after++;
+        in_loop(start);
+        c = good_claims();
+        in_loop(arm);
+        status = refresh_by(&c, bob, "b1");
+        in_loop(disarm);
+        assert_true(status == 200 || status == 503 || status == 400 || status == 0);
+    } while (failed && fail_after < 300);
+    assert_int_equal(failed, 0);
+    assert_int_equal(status, 200);
+}
+
 static void reload(void)
 {
     char err[256] = "";
@@ -431,7 +469,7 @@ static void reloads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(refreshed), T(bad_proofs), T(did_web), T(did_key), T(ended), T(reloads),
+        T(refreshed), T(bad_proofs), T(did_web), T(did_key), T(ended), T(reloads), T(no_memory),
     };
     curl_global_init(CURL_GLOBAL_DEFAULT);
     return cmocka_run_group_tests_name("refresh", tests, NULL, last);

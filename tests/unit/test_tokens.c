@@ -6,6 +6,7 @@
 
 #include "auth/issuer.h"
 #include "auth/jwt.h"
+#include "base/alloc.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "edc/chores.h"
@@ -736,6 +737,71 @@ static void late_registration(void **state)
     assert_int_equal(tokens_asked, 0);
 }
 
+/* --- no memory: whoever asks is told so, or gets a token; nothing stays behind */
+
+static void walk(const struct token_ask *ask)
+{
+    unsigned n = 1, failed;
+    int rc;
+
+    if (!sl_alloc_fail_after(0))
+        skip();
+    do {
+        int before = answers;
+
+        sl_alloc_fail_after(n++);
+        rc = tokens_get(tokens, ask, on_token, &answers);
+        for (int i = 0; i < 50 && rc == OK && answers == before; i++)
+            run_for(2);
+        failed = sl_alloc_failed();
+        sl_alloc_fail_after(0);
+        assert_true(rc == OK || rc == ERR_NOMEM || rc == ERR_BUSY);
+        for (int i = 0; i < 300 && rc == OK && answers == before; i++)
+            run_for(20);
+        assert_int_equal(answers, before + (rc == OK));
+        tokens_end(tokens, ask->transfer);
+    } while (failed && n < 300);
+    assert_int_equal(failed, 0);
+    assert_int_equal(rc, OK);
+    assert_int_equal(result, OK);
+}
+
+static void no_memory_signing(void **state)
+{
+    struct token_ask ask = ask_for("tp-1");
+
+    (void)state;
+    begin("refresh: {url: 'https://e/refresh'}", "bob.example.com");
+    walk(&ask);
+}
+
+static void no_memory_fetching(void **state)
+{
+    struct token_ask ask = ask_for("tp-1");
+
+    (void)state;
+    begin_credentials();
+    ask.client_id = "edc";
+    ask.client_secret_key = "edc-key";
+    walk(&ask);
+    assert_int_equal(tokens->nfetches, 0);
+}
+
+static void no_memory_registering(void **state)
+{
+    struct token_ask ask = ask_for("tp-1");
+
+    (void)state;
+    begin_registration();
+    walk(&ask);
+    assert_int_equal(tokens->nfetches, 0);
+    client_sweep(tokens); /* those whose deletion could not even be planned */
+    for (int i = 0; i < 200 && tokens->nclients > 0; i++)
+        run_for(20);
+    assert_int_equal(tokens->nclients, 0);
+    assert_int_equal(clients_noted(), 0);
+}
+
 /* --- chores */
 
 static int chore_status = -1;
@@ -796,6 +862,9 @@ int main(void)
         T(registration),
         T(restarts),
         T(late_registration),
+        T(no_memory_signing),
+        T(no_memory_fetching),
+        T(no_memory_registering),
         T(chores),
     };
     return cmocka_run_group_tests_name("tokens", tests, NULL, NULL);

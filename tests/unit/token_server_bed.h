@@ -14,6 +14,7 @@
 #include "audit/audit.h"
 #include "auth/issuer.h"
 #include "auth/jwt.h"
+#include "base/alloc.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "edc/edc.h"
