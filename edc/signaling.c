@@ -426,6 +426,8 @@ void signaling_free(struct signaling *s)
         job->flow = NULL;
         loop_timer_free(job->patience);
         job->patience = NULL;
+        loop_timer_free(job->again);
+        job->again = NULL;
         if (job->waiting == 0)
             job_free(job);
     }

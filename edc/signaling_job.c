@@ -75,6 +75,7 @@ void job_free(struct job *job)
             job->flow->busy--;
     }
     loop_timer_free(job->patience);
+    loop_timer_free(job->again);
     json_decref(job->address);
     sl_free(job->message_id);
     sl_free(job);
@@ -316,6 +317,49 @@ static void put_grant(struct job *job, struct grant *g)
         on_started(job, rc, 0);
 }
 
+static void ask_token(struct job *job);
+
+/* A start that was overtaken by a suspension or an end. A legacy connector would repeat one that is
+ * refused, and so undo the suspension that it sent after it. The token is worth nothing until it
+ * resumes. */
+static void came_too_late(struct job *job)
+{
+    if (job->dialect != DIALECT_LEGACY || job->flow->state != FLOW_SUSPENDED)
+        job_refuse(job, 409, "conflict", "the transfer was suspended or ended meanwhile");
+    else if (job->late && !job->address)
+        job_free(job);
+    else
+        start_done(job);
+}
+
+static void on_again(void *arg)
+{
+    struct job *job = arg;
+
+    if (overtaken(job))
+        came_too_late(job);
+    else
+        ask_token(job);
+}
+
+/* A token of the authorization server that was issued in the second of the suspension, or by a
+ * clock that is behind, is barred like those of before. */
+static bool too_old(const struct job *job, const struct token_answer *a)
+{
+    return a->result == OK && !overtaken(job) && job->flow->revoked &&
+           a->issued_s <= job->flow->revoked;
+}
+
+/* True when another token will be asked for. */
+static bool ask_again(struct job *job)
+{
+    if (job->asked >= SIGNALING_ASKS_MAX)
+        return false;
+    if (!job->again)
+        job->again = loop_timer_new(job->s->loop, on_again, job);
+    return job->again && loop_timer_set(job->again, SIGNALING_AGAIN_MS * UINT64_C(1000)) == OK;
+}
+
 static void on_token(void *arg, const struct token_answer *a)
 {
     struct job *job = arg;
@@ -325,7 +369,13 @@ static void on_token(void *arg, const struct token_answer *a)
     const char *why = "out of memory";
     int rc;
 
+    if (too_old(job, a) && ask_again(job))
+        return;
     loop_timer_clear(job->patience);
+    if (too_old(job, a)) {
+        start_failed(job, ERR_BUSY, "the authorization server's clock is behind the suspension");
+        return;
+    }
     if (a->result != OK) {
         start_failed(job, a->result, a->why);
         return;
@@ -342,12 +392,8 @@ static void on_token(void *arg, const struct token_answer *a)
         return;
     }
     grant_unref(g);
-    /* A legacy connector would repeat a start that is refused, and so undo the suspension that it
-     * sent after it. The token is worth nothing until it resumes. */
-    if (rc == OK && job->dialect == DIALECT_LEGACY && flow->state == FLOW_SUSPENDED)
-        start_done(job);
-    else if (rc == OK)
-        job_refuse(job, 409, "conflict", "the transfer was suspended or ended meanwhile");
+    if (rc == OK)
+        came_too_late(job);
     else
         start_failed(job, rc, why);
 }
@@ -393,13 +439,15 @@ static void ask_token(struct job *job)
         .client_secret_key = flow->text[FLOW_SECRET_KEY],
         .revoke_url = flow->text[FLOW_REVOKE_URL],
     };
-    int rc;
+    int rc = OK;
 
     split_topics(flow, &t);
     ask.ntopics = t.count;
-    job->patience = loop_timer_new(s->loop, on_impatient, job);
-    rc = job->patience ? loop_timer_set(job->patience, SIGNALING_PATIENCE_MS * UINT64_C(1000))
-                       : ERR_NOMEM;
+    if (job->asked++ == 0) {
+        job->patience = loop_timer_new(s->loop, on_impatient, job);
+        rc = job->patience ? loop_timer_set(job->patience, SIGNALING_PATIENCE_MS * UINT64_C(1000))
+                           : ERR_NOMEM;
+    }
     if (rc == OK && !s->tokens.get)
         rc = ERR_CONFIG;
     if (rc == OK) /* on_token may have freed job before this returns */

@@ -36,6 +36,8 @@ struct job {
     bool first;          /* the flow was not STARTED before */
     bool late;           /* the answer has left before the work was done */
     struct loop_timer *patience;
+    struct loop_timer *again; /* NULL: the first token was good */
+    unsigned asked;           /* tokens that were asked for */
     char id[IDENTITY_TEXT_MAX];
     char *message_id; /* DPS; NULL: one is made */
     json_t *address;  /* of a start: what it is answered with */

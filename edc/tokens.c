@@ -74,6 +74,9 @@ static void sign(struct tokens *t, const struct token_ask *ask, tokens_done_fn *
         issuer_sign(t->parts.issuer, &what, loop_wall_s(t->parts.loop), &token, &a.expires_s, jti);
     if (a.result == OK) {
         a.token = token;
+        a.issued_s = loop_wall_s(t->parts.loop);
+        if (a.issued_s < ask->not_before_iat)
+            a.issued_s = ask->not_before_iat;
         a.issuer = issuer_name(t->parts.issuer);
         a.subject = ask->transfer;
         a.client = "";

@@ -76,7 +76,7 @@ struct token_answer {
     int result;
     const char *why; /* a short reason without secrets, never NULL */
     const char *token;
-    int64_t expires_s;                           /* epoch s */
+    int64_t issued_s, expires_s;                 /* its iat and exp, epoch s */
     const char *issuer, *subject, *client, *jti; /* of the token; "" when absent */
     const char *refresh_token;                   /* NULL: none; so are the next two */
     const char *refresh_endpoint, *refresh_audience;

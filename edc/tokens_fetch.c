@@ -146,6 +146,7 @@ static void succeed(struct token_fetch *f, const struct identity *id)
         .result = OK,
         .why = "",
         .token = f->texts[TOKEN],
+        .issued_s = id->issued,
         .expires_s = id->expires,
         .issuer = id->issuer,
         .subject = id->subject,

@@ -16,7 +16,7 @@ SECRET = "secret-of-the-asset-4711"
 
 @pytest.fixture(scope="module")
 def realm(keycloak):
-    made = keycloak.realm("provisioning")
+    made = keycloak.realm("provisioning-connector")
     made.audience_for_all("sluice")
     made.warm_up()
     return made

@@ -47,6 +47,9 @@ static char asked_url[256], asked_secret[256];
 static atomic_int apply_fails, applied, hold_apply;
 static struct change_ack *held_ack;
 
+/* So many tokens are as old as what the suspension barred. */
+static _Atomic int tokens_old;
+
 static inline void token_give(tokens_done_fn *done, void *arg, int result)
 {
     char token[32], jti[32];
@@ -58,6 +61,12 @@ static inline void token_give(tokens_done_fn *done, void *arg, int result)
     a.token = token;
     a.jti = jti;
     a.expires_s = time(NULL) + 300;
+    a.issued_s = time(NULL);
+    if (tokens_old > 0)
+        a.issued_s = asked_iat - 1;
+    else if (a.issued_s < asked_iat)
+        a.issued_s = asked_iat;
+    tokens_old -= tokens_old > 0;
     a.issuer = ISSUER;
     a.subject = asked_transfer;
     a.client = "";

@@ -277,6 +277,28 @@ static void test_dps_life(void **state)
     assert_null(look("d1").grant);
 }
 
+/* An authorization server does not know when the transfer was suspended: a token of the same second
+ * would be barred with the old ones, so it is asked again. */
+static void test_resume_in_the_second_of_the_suspension(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 200);
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+    tokens_old = 2;
+    assert_int_equal(post("/dataflows/d1/resume", SIGNAL), 200);
+    assert_int_equal(tokens_made, 4);
+    assert_string_equal(property(EDC "token"), "token-4");
+    assert_non_null(look("d1").grant);
+    /* It never gets there: no EDR that opens nothing. */
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+    tokens_old = SIGNALING_ASKS_MAX;
+    assert_int_equal(post("/dataflows/d1/resume", SIGNAL), 503);
+    assert_int_equal(tokens_made, 4 + SIGNALING_ASKS_MAX);
+    assert_null(look("d1").grant);
+    assert_int_equal(get("/dataflows/d1/status"), 200);
+    assert_string_equal(said("state"), "SUSPENDED");
+}
+
 /* start and prepare name the transfer in their body, the others in their path. */
 static long signal_dps(const char *id, const char *signal, bool begins)
 {
@@ -902,6 +924,7 @@ int main(void)
         TEST(test_dropped),
         TEST(test_stopped_in_between),
         TEST(test_suspend_and_resume_race),
+        TEST(test_resume_in_the_second_of_the_suspension),
         TEST(test_restart),
         TEST(test_secret_is_not_kept),
         TEST(test_no_memory),
