@@ -298,6 +298,8 @@ struct grants_watch *grants_watch_new(struct loop *l, const struct config *c,
 
 void grants_watch_config(struct grants_watch *w, const struct config *c)
 {
+    if (!w)
+        return;
     snprintf(w->path, sizeof(w->path), "%s", c->grants_dir ? c->grants_dir : "");
     w->known = w->seen = c->grants_stamp;
     if (!w->path[0])

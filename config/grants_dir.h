@@ -29,7 +29,7 @@ uint64_t grants_dir_stamp(const char *path);
  * again. c: where the folder is, and what of it has been read already; may name none. */
 struct grants_watch *grants_watch_new(struct loop *l, const struct config *c,
                                       bool (*changed)(void *arg), void *arg) SL_MUST;
-/* After a reload of all. */
+/* After a reload of all. NULL does nothing, here and below. */
 void grants_watch_config(struct grants_watch *w, const struct config *c);
 void grants_watch_free(struct grants_watch *w);
 

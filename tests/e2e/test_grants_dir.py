@@ -1,11 +1,13 @@
 """Fixed partners in a watched folder: put, change, remove, and a bad file that changes nothing."""
 
 import json
+import signal
 
 import pytest
 
 import gate as gates
 import parts
+import wire
 from processes import wait_for
 
 REFUSED = 58
@@ -85,3 +87,15 @@ def test_the_example_is_good(gate):
     assert issuer in text
     write(gate, "example", text=text.replace(issuer, gate.idp.issuer))
     wait_for(lambda: lets_in(gate, "6c1f3b9e-bob"), 8, "the example is taken")
+
+
+def test_a_reload_while_it_shuts_down(gate):
+    """SIGHUP behind SIGTERM: the folder is watched no more, and nothing breaks."""
+    with gate.wire(gate.token("bob")) as connection:
+        connection.post("Fetch", 12, wire.fetch_body("serial-parts", {0: 1 << 40}, 2000))
+        gate.process.send(signal.SIGTERM)
+        gate.wait_log("shutting down")
+        gate.reload()
+        gate.wait_log("reload: ")
+    gate.stop()
+    gate.start()
