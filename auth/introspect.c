@@ -635,12 +635,34 @@ struct introspector *introspect_new(struct loop *l, const struct config *c,
     return NULL;
 }
 
+/* Those under way are asked anew by the new one. */
+static void take_client(struct introspector *in, struct http *http)
+{
+    for (struct introspect_entry *e = in->first; e; e = e->next) {
+        if (e->state != ENTRY_ASKING)
+            continue;
+        http_cancel(e->call);
+        e->call = NULL;
+        in->calls--;
+        e->state = ENTRY_IDLE;
+        enqueue(e);
+    }
+    http_free(in->http);
+    in->http = http;
+}
+
 void introspect_config(struct introspector *in, const struct config *c)
 {
     const struct config *old = in->config;
+    struct http *http = http_new(in->loop, c->development, c->outgoing.ca);
 
     in->config = config_ref(c);
     config_unref(old);
+    if (http)
+        take_client(in, http);
+    else
+        log_error("introspect", "out of memory: requests go on by the former authorities");
+    pump(in);
 }
 
 void introspect_free(struct introspector *in)

@@ -479,6 +479,21 @@ static void a_reload_without_it(void **state)
     config_unref(without);
 }
 
+/* What is under way when the configuration comes is asked anew, by its terms. */
+static void a_reload_meanwhile(void **state)
+{
+    (void)state;
+    begin("keep", silence);
+    question("j1");
+    for (unsigned i = 0; i < 600 && server.count == 0; i++)
+        turn(5);
+    script = active;
+    introspect_config(in, config);
+    assert_true(until(&answers, 1, 3000));
+    assert_int_equal(verdicts[0], INTROSPECT_ACTIVE);
+    assert_int_equal(server.count, 2);
+}
+
 static void without_memory(void **state)
 {
     struct identity id = bob("j1");
@@ -540,6 +555,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_waits_any_more, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_with_questions_about, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reload_without_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_reload_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(without_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(too_long_a_token, setup, teardown),
     };
