@@ -33,7 +33,7 @@
 #define INTROSPECT_BYTES_MAX   ((size_t)64 * 1024 * 1024)
 #define INTROSPECT_TICKETS_MAX MAILBOX_MAX /* so that none can fail to be handed back */
 #define INTROSPECT_CALLS_MAX   16
-#define INTROSPECT_QUEUE_MS    5000
+#define INTROSPECT_QUEUE_MS    4000
 #define INTROSPECT_RETRY_MS    5000
 #define INTROSPECT_TICK_MS     500
 #define INTROSPECT_ANSWER_MAX  ((size_t)64 * 1024)

@@ -270,7 +270,7 @@ static void the_client_goes_meanwhile(void **state)
     client_close(&c); /* noticed when it is read again */
     mail_ms(50);
     held = false;
-    mail_ms(1800); /* the answer comes, and the entry goes with its interval */
+    mail_ms(2500); /* the answer comes, and the entry goes with its interval */
     assert_null(bed.gate->first);
     assert_int_equal(tokens(), 0);
 }
@@ -376,7 +376,7 @@ static void what_is_under_way_goes_on(void **state)
     a = broker_gets(1, 12, 0, "{'groupId':'bob'}");
     reply(a, "{'errorCode':0}");
     expect(&c, "{}");
-    mail_ms(1800); /* the first token is nobody's any more */
+    mail_ms(2500); /* the first token is nobody's any more */
     assert_int_equal(tokens(), 1);
     client_close(&c);
 }
@@ -425,7 +425,7 @@ static void the_session_is_closed_meanwhile(void **state)
     session_close(bed.gate->first, "revoked", true);
     mail_ms(20);
     held = false;
-    mail_ms(1800);
+    mail_ms(2500);
     assert_int_equal(tokens(), 0);
     expect_closed(&c);
     client_close(&c);
