@@ -135,6 +135,8 @@ static void check_issuers(struct build *b, struct config *c)
         snprintf(where, sizeof(where), "issuers[%zu]", i);
         check_keys(b, &c->issuers[i], where);
         config_check_own_issuer(b, c, &c->issuers[i], where);
+        if (c->issuers[i].events.audience.count > 0 && !c->signaling.listen.port)
+            caution(b, where, "events", "reach nobody: `signaling.listen` is off");
         for (size_t j = 0; j < i; j++)
             if (c->issuers[i].issuer && c->issuers[j].issuer &&
                 strcmp(c->issuers[i].issuer, c->issuers[j].issuer) == 0)

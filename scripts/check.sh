@@ -77,6 +77,7 @@ unit() {
 # What runs in several threads, under ThreadSanitizer.
 threads() {
     local names="test_mailbox test_loop test_listener test_transport test_audit test_store test_order test_resolve"
+    names="$names test_introspect"
     local n targets=()
     for n in $names; do targets+=("build/tsan/unit/$n"); done
     make -s -j"$jobs" VARIANT=tsan "${targets[@]}" || return 1

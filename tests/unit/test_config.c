@@ -365,6 +365,7 @@ static void test_issuers(void **state)
     expect(ISSUER(", refresh_s: 600, max_age_s: 60"), "is less than `refresh_s`");
     expect(ISSUER("}, {issuer: 'https://i', audience: b"), "stands in issuers[0] already");
     expect_warning("development: true\n" ISSUER(", jwks_url: 'http://i/k'"), "plain http");
+    expect_warning(ISSUER(", events: {audience: sluice}"), "reach nobody");
 }
 
 static void test_upstream(void **state)

@@ -17,7 +17,7 @@ static struct httpd server;
 static struct config *config;
 static struct introspector *in;
 static char last_request[65536];
-static char *(*script)(unsigned i); /* the i-th answer */
+static char *(*_Atomic script)(unsigned i); /* the i-th answer */
 
 /* What came back. */
 static unsigned answers, lost;
@@ -498,6 +498,99 @@ static void a_reload_meanwhile(void **state)
     assert_int_equal(server.count, 2);
 }
 
+/* --- askers in threads of their own, as workers are */
+
+#define ASKERS    4
+#define QUESTIONS 300
+
+struct asker {
+    pthread_t thread;
+    struct mailbox *home;
+    unsigned number, away, heard, forgotten;
+    struct introspect_ticket *held[QUESTIONS]; /* those that were active */
+    unsigned nheld;
+};
+static atomic_uint askers_done;
+
+static void on_asker_answer(void *receiver, struct mail *m)
+{
+    struct asker *a = receiver;
+    struct introspect_ticket *t = (struct introspect_ticket *)(void *)m;
+
+    a->away--;
+    if (!t->owner) {
+        a->forgotten++;
+        introspect_release(t);
+        return;
+    }
+    assert_ptr_equal(t->owner, a);
+    a->heard++;
+    if (t->verdict == INTROSPECT_ACTIVE && a->heard % 3 != 0)
+        a->held[a->nheld++] = t;
+    else
+        introspect_release(t);
+}
+
+/* Asks, forgets every fifth question while it is away, lets go of what it holds now and then. */
+static void *ask_and_ask(void *arg)
+{
+    struct asker *a = arg;
+    char jti[8];
+
+    for (unsigned i = 0; i < QUESTIONS; i++) {
+        struct introspect_ticket *t;
+        struct identity id;
+
+        snprintf(jti, sizeof(jti), "j%u", (i + a->number) % 7);
+        id = bob(jti);
+        t = introspect_ticket_new(in, &id, TOKEN, strlen(TOKEN), a);
+        assert_non_null(t);
+        a->away++;
+        introspect_ask(t, a->home, on_asker_answer);
+        if (i % 5 == 0)
+            t->owner = NULL;
+        if (i % 4 == 0)
+            (void)!mailbox_wait(a->home, 1);
+        if (a->nheld > 10)
+            introspect_release(a->held[--a->nheld]);
+    }
+    while (a->away > 0)
+        (void)!mailbox_wait(a->home, 1000);
+    while (a->nheld > 0)
+        introspect_release(a->held[--a->nheld]);
+    askers_done++;
+    return NULL;
+}
+
+static void many_askers(void **state)
+{
+    static struct asker askers[ASKERS];
+    unsigned done = 0;
+
+    (void)state;
+    begin("keep", active);
+    askers_done = 0;
+    memset(askers, 0, sizeof(askers));
+    for (unsigned i = 0; i < ASKERS; i++) {
+        askers[i].number = i;
+        askers[i].home = mailbox_new(NULL, &askers[i]);
+        assert_int_equal(pthread_create(&askers[i].thread, NULL, ask_and_ask, &askers[i]), 0);
+    }
+    for (unsigned i = 0; i < 4000 && done < ASKERS; i++) {
+        turn(5);
+        done = askers_done;
+    }
+    assert_int_equal(done, ASKERS);
+    for (unsigned i = 0; i < ASKERS; i++) {
+        pthread_join(askers[i].thread, NULL);
+        mailbox_free(askers[i].home);
+        assert_int_equal(askers[i].heard + askers[i].forgotten, QUESTIONS);
+        assert_int_equal(askers[i].forgotten, QUESTIONS / 5);
+    }
+    turn(2500);
+    assert_int_equal(tokens_held(), 0);
+}
+
 static void without_memory(void **state)
 {
     struct identity id = bob("j1");
@@ -560,6 +653,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_end_with_questions_about, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reload_without_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reload_meanwhile, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_askers, setup, teardown),
         cmocka_unit_test_setup_teardown(without_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(too_long_a_token, setup, teardown),
     };
