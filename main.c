@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/issuer.h"
+#include "config/config.h"
 #include "config/options.h"
 #include "control/control.h"
 #include "control/store_tool.h"
@@ -21,13 +23,27 @@ static int version_main(int argc, char **argv)
 
 static int help_main(int argc, char **argv);
 
+/* Could they sign? */
+static bool keys_usable(const struct config *c, char *err, size_t err_bytes)
+{
+    struct issuer *i = issuer_new(c, err, err_bytes);
+
+    issuer_free(i);
+    return i != NULL;
+}
+
+static int check_main(int argc, char **argv)
+{
+    return config_check_main(argc, argv, keys_usable);
+}
+
 static const struct {
     const char *name;
     int (*main)(int argc, char **argv);
     const char *help;
 } commands[] = {
     {"run", run_main, "-c FILE                  run the gate"},
-    {"check", config_check_main, "-c FILE | --reference | --schema   check a configuration"},
+    {"check", check_main, "-c FILE | --reference | --schema   check a configuration"},
     {"decode", decode_main, "[options] [FILE]         print Kafka frames as JSON"},
     {"sessions", control_client_main, "[-c FILE]                list open sessions"},
     {"grants", control_client_main, "[-c FILE]                list grants"},

@@ -26,7 +26,7 @@ static int print(char *text)
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int check(const char *file)
+static int check(const char *file, config_more_fn *more)
 {
     static char err[REPORT_BYTES];
     struct config *c = config_load(file, err, sizeof(err));
@@ -37,12 +37,17 @@ static int check(const char *file)
     const struct strings *warnings = config_warnings(c);
     for (size_t i = 0; i < warnings->count; i++)
         fprintf(stderr, "%s\n", warnings->at[i]);
+    if (!more(c, err, sizeof(err))) {
+        fprintf(stderr, "%s: %s\n", file, err);
+        config_unref(c);
+        return EXIT_FAILURE;
+    }
     printf("%s: good (%zu warnings)\n", file, warnings->count);
     config_unref(c);
     return EXIT_SUCCESS;
 }
 
-int config_check_main(int argc, char **argv)
+int config_check_main(int argc, char **argv, config_more_fn *more)
 {
     if (argc == 2 && strcmp(argv[1], "--reference") == 0)
         return print(options_reference());
@@ -51,6 +56,6 @@ int config_check_main(int argc, char **argv)
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
         return usage(stdout);
     if (argc == 3 && strcmp(argv[1], "-c") == 0)
-        return check(argv[2]);
+        return check(argv[2], more);
     return usage(stderr);
 }

@@ -273,7 +273,9 @@ struct grant_config *config_grant_parse(const struct config *c, const char *id,
                                         struct json_t *object, char *err, size_t err_bytes) SL_MUST;
 void config_grant_free(struct grant_config *g);
 
-/* `sluice check -c FILE | --reference | --schema`. argv[0] is the command's name. Exit code. */
-int config_check_main(int argc, char **argv);
+/* `sluice check -c FILE | --reference | --schema`. argv[0] is the command's name. more looks at
+ * what config itself cannot judge (keys): false with err, a line without its end. Exit code. */
+typedef bool config_more_fn(const struct config *c, char *err, size_t err_bytes);
+int config_check_main(int argc, char **argv, config_more_fn *more);
 
 #endif

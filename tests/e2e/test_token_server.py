@@ -5,6 +5,7 @@ import base64
 import http.server
 import json
 import re
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -12,6 +13,7 @@ import urllib.parse
 import pytest
 
 import gate as gates
+import parts
 import wire
 from pki import openssl
 from processes import free_port, wait_for
@@ -221,6 +223,10 @@ def test_a_bad_key_changes_nothing(gate, workspace):
         assert re.search("signing_keys of .*none of P-256", gate.log()[since:])
         assert kids(gate) == before
         token_of(gate)
+        # `sluice check` would have told.
+        checked = subprocess.run([parts.SLUICE, "check", "-c", gate.config_file],
+                                 capture_output=True, text=True, timeout=30)
+        assert checked.returncode == 1 and "none of P-256" in checked.stderr, checked
     finally:
         own["signing_keys"] = good
         gate.write_config()
