@@ -64,7 +64,7 @@ class Player:
 
 def produce(settings, topic, events):
     """Errors of the deliveries."""
-    producer = confluent_kafka.Producer(settings | {"message.timeout.ms": 8000})
+    producer = confluent_kafka.Producer(settings | {"message.timeout.ms": 8000, "log_level": 0})
     errors = []
     for key, value, headers in events:
         producer.produce(topic, value, key, headers=list(headers),

@@ -14,7 +14,7 @@ class Writer(threading.Thread):
     def __init__(self, cluster, topic, per_second=10):
         super().__init__(daemon=True)
         self._producer = confluent_kafka.Producer({
-            "bootstrap.servers": ",".join(cluster.bootstrap()), "linger.ms": 5})
+            "bootstrap.servers": ",".join(cluster.bootstrap()), "linger.ms": 5, "log_level": 0})
         self._topic, self._pause_s = topic, 1 / per_second
         self.count, self._ending = 0, threading.Event()
 
@@ -38,7 +38,8 @@ class Stream(threading.Thread):
         self.seen, self.assigned, self.revoked, self.errors = [], 0, 0, []
         self._ending = threading.Event()
         self._consumer = confluent_kafka.Consumer(door.librdkafka(**{
-            "group.id": group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 200})
+            "group.id": group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 200,
+            "session.timeout.ms": 6000})
             | {"error_cb": self.errors.append} | more)
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
@@ -55,7 +56,9 @@ class Stream(threading.Thread):
                     self.errors.append(message.error())
                 else:
                     self.seen.append((message.partition(), message.offset()))
-        self._consumer.close()
+        if not self.told():  # who is refused would wait long to say goodbye
+            self._consumer.close()
+        self._consumer = None
 
     def goes_on(self, count=5, timeout_s=20):
         """Waits for so many more records."""
