@@ -564,6 +564,17 @@ static int start_listeners(struct app *a, char *err, size_t n)
 
 /* --- reloading: a bad file changes nothing */
 
+/* The parts that may refuse. False: all have the old configuration. */
+static bool reconfigure(struct app *a, const struct config *c)
+{
+    if (control_config(a->control, c) == OK && edc_config(a->edc, c) == OK &&
+        jwks_fetcher_config(a->fetcher, c) == OK)
+        return true;
+    if (control_config(a->control, a->config) != OK || edc_config(a->edc, a->config) != OK)
+        log_error("run", "reload: parts of the new configuration stay in force");
+    return false;
+}
+
 static void reload(struct app *a)
 {
     char err[ERR_TEXT] = "";
@@ -577,8 +588,7 @@ static void reload(struct app *a)
     if (c)
         tls = make_server_tls(c, err, sizeof(err));
     if (!c || !tls || make_upstream_tls(c, &upstream, err, sizeof(err)) != OK ||
-        control_config(a->control, c) != OK || edc_config(a->edc, c) != OK ||
-        jwks_fetcher_config(a->fetcher, c) != OK) {
+        !reconfigure(a, c)) {
         log_error("run", "reload: nothing has changed: %s", err[0] ? err : "see the lines above");
         audit_put(a->ring, &failed);
         tls_unref(tls);

@@ -133,20 +133,33 @@ struct edc *edc_new(struct loop *l, const struct config *c, const struct edc_par
     return NULL;
 }
 
+/* What reads files comes last: it fails most, and what comes before it never fails to go back. */
+static int config_parts(struct edc *e, const struct config *c, char *err, size_t err_bytes)
+{
+    struct server_settings s = settings(e, c);
+
+    snprintf(err, err_bytes, "out of memory");
+    if (issuer_config(e->issuer, c, err, err_bytes) != OK ||
+        tokens_config(e->tokens, c, err, err_bytes) != OK ||
+        token_server_config(e->token_server, c) != OK ||
+        acl_config(e->acl, c, err, err_bytes) != OK ||
+        refresh_config(e->refresh, c, err, err_bytes) != OK ||
+        (e->server && server_config(e->server, &s, err, err_bytes) != OK)) {
+        log_error("signaling", "%s", err);
+        return ERR_CONFIG;
+    }
+    return OK;
+}
+
 int edc_config(struct edc *e, const struct config *c)
 {
     char err[512];
-    struct server_settings s = settings(e, c);
     const struct config *old = e->config;
 
-    snprintf(err, sizeof(err), "out of memory");
-    if (issuer_config(e->issuer, c, err, sizeof(err)) != OK ||
-        tokens_config(e->tokens, c, err, sizeof(err)) != OK ||
-        refresh_config(e->refresh, c, err, sizeof(err)) != OK ||
-        acl_config(e->acl, c, err, sizeof(err)) != OK ||
-        token_server_config(e->token_server, c) != OK ||
-        (e->server && server_config(e->server, &s, err, sizeof(err)) != OK)) {
-        log_error("signaling", "%s", err);
+    if (config_parts(e, c, err, sizeof(err)) != OK) {
+        /* Whoever signs must not have other keys than those who check. */
+        if (config_parts(e, old, err, sizeof(err)) != OK)
+            log_error("signaling", "parts of the new configuration stay in force");
         return ERR_CONFIG;
     }
     e->config = config_ref(c);

@@ -211,6 +211,28 @@ def test_a_new_key_without_a_break(gate, workspace, kind):
         pass  # retriable: that key might come back
 
 
+def test_a_reload_that_fails_late_changes_no_key(gate, workspace):
+    """The new key is good, another part of the file is not: what is signed can still be checked."""
+    own, before = gate.config["issuers"][1], kids(gate)
+    good, tokens = list(own["signing_keys"]), gate.config["tokens"]
+    own["signing_keys"] = [key(workspace, "late.pem")]
+    broken = workspace / "no-keys.json"
+    broken.write_text("{}")
+    gate.config["tokens"] = tokens | {"refresh": {
+        "url": "https://e/refresh", "participants": [{"id": "x", "jwks_file": str(broken)}]}}
+    since = len(gate.log())
+    try:
+        gate.reload()
+        gate.wait_log("nothing has changed", since=since)
+        assert kids(gate) == before
+        token = token_of(gate)
+        grant_to(gate, token, "late")
+        assert gate.login_error(token) == 0
+    finally:
+        own["signing_keys"], gate.config["tokens"] = good, tokens
+        gate.write_config()
+
+
 def test_a_bad_key_changes_nothing(gate, workspace):
     own = gate.config["issuers"][1]
     good = list(own["signing_keys"])
