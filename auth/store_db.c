@@ -17,19 +17,19 @@
 
 /* Each entry takes the schema from the version before to the next; entries are never changed. */
 static const char *const migrations[] = {
-    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL,"
-    "  number INTEGER NOT NULL) STRICT;"
-    "INSERT INTO state VALUES (1, 0, 0);"
-    "CREATE TABLE grants (id TEXT PRIMARY KEY, number INTEGER NOT NULL, participant TEXT NOT NULL,"
-    "  agreement TEXT NOT NULL, asset TEXT NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL,"
-    "  client TEXT NOT NULL, topics TEXT NOT NULL, group_prefix TEXT NOT NULL,"
-    "  operations INTEGER NOT NULL, not_before INTEGER NOT NULL, expires INTEGER NOT NULL)"
-    "  STRICT, WITHOUT ROWID;"
-    "CREATE TABLE revocations (kind TEXT NOT NULL, issuer TEXT NOT NULL, value TEXT NOT NULL,"
-    "  client TEXT NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL,"
-    "  reason TEXT NOT NULL, PRIMARY KEY (kind, issuer, value, client)) STRICT, WITHOUT ROWID;",
-    "CREATE TABLE notes (kind TEXT NOT NULL, id TEXT NOT NULL, text TEXT NOT NULL,"
-    "  PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;",
+    ("CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL,"
+     "  number INTEGER NOT NULL) STRICT;"
+     "INSERT INTO state VALUES (1, 0, 0);"
+     "CREATE TABLE grants (id TEXT PRIMARY KEY, number INTEGER NOT NULL, participant TEXT NOT NULL,"
+     "  agreement TEXT NOT NULL, asset TEXT NOT NULL, issuer TEXT NOT NULL, subject TEXT NOT NULL,"
+     "  client TEXT NOT NULL, topics TEXT NOT NULL, group_prefix TEXT NOT NULL,"
+     "  operations INTEGER NOT NULL, not_before INTEGER NOT NULL, expires INTEGER NOT NULL)"
+     "  STRICT, WITHOUT ROWID;"
+     "CREATE TABLE revocations (kind TEXT NOT NULL, issuer TEXT NOT NULL, value TEXT NOT NULL,"
+     "  client TEXT NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL,"
+     "  reason TEXT NOT NULL, PRIMARY KEY (kind, issuer, value, client)) STRICT, WITHOUT ROWID;"),
+    ("CREATE TABLE notes (kind TEXT NOT NULL, id TEXT NOT NULL, text TEXT NOT NULL,"
+     "  PRIMARY KEY (kind, id)) STRICT, WITHOUT ROWID;"),
     "ALTER TABLE grants ADD COLUMN tokens TEXT NOT NULL DEFAULT '[]';",
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
@@ -51,20 +51,21 @@ static const char *const statements[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
-    [SQL_GRANT] = "INSERT OR REPLACE INTO grants (id, number, participant, agreement, asset,"
-                  " issuer, subject, client, topics, group_prefix, operations, not_before, expires,"
-                  " tokens) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+    [SQL_GRANT] =
+        ("INSERT OR REPLACE INTO grants (id, number, participant, agreement, asset,"
+         " issuer, subject, client, topics, group_prefix, operations, not_before, expires,"
+         " tokens) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)"),
     [SQL_UNGRANT] = "DELETE FROM grants WHERE id = ?1",
     [SQL_REVOKE] =
-        "INSERT INTO revocations (kind, issuer, value, client, number, at, until, reason)"
-        " VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT DO UPDATE SET number = excluded.number,"
-        " at = max(at, excluded.at), until = CASE WHEN until = 0 OR excluded.until = 0 THEN 0"
-        " ELSE max(until, excluded.until) END",
+        ("INSERT INTO revocations (kind, issuer, value, client, number, at, until, reason)"
+         " VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT DO UPDATE SET number = excluded.number,"
+         " at = max(at, excluded.at), until = CASE WHEN until = 0 OR excluded.until = 0 THEN 0"
+         " ELSE max(until, excluded.until) END"),
     [SQL_NUMBER] = "UPDATE state SET number = max(number, ?1)",
     [SQL_NOTE] = "INSERT OR REPLACE INTO notes (kind, id, text) VALUES (?1,?2,?3)",
     [SQL_FORGET] = "DELETE FROM notes WHERE kind = ?1 AND id = ?2",
-    [SQL_FORGET_REVOCATION] = "DELETE FROM revocations WHERE kind = ?1 AND issuer = ?2"
-                              " AND value = ?3 AND client = ?4",
+    [SQL_FORGET_REVOCATION] = ("DELETE FROM revocations WHERE kind = ?1 AND issuer = ?2"
+                               " AND value = ?3 AND client = ?4"),
 };
 
 struct store_db {

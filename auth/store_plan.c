@@ -234,8 +234,9 @@ static bool still_ambiguous(const struct grant_table *wanted, const struct grant
 {
     const void *at = NULL;
 
-    return table_of_principal(wanted, g->issuer, g->subject, g->client, &at) &&
-           table_of_principal(wanted, g->issuer, g->subject, g->client, &at);
+    if (!table_of_principal(wanted, g->issuer, g->subject, g->client, &at))
+        return false;
+    return table_of_principal(wanted, g->issuer, g->subject, g->client, &at) != NULL;
 }
 
 static int bar_principal(struct plan *p, const struct grant *g, int64_t at)

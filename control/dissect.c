@@ -198,9 +198,10 @@ static void add_leak(void *arg, const struct leak *l)
 {
     struct leaking *g = arg;
     json_t *value = l->text ? json_text(l->text, l->len) : json_integer(l->value);
-    json_t *row = json_pack("{s:s, s:o, s:s, s:I}", "field",
-                            l->field ? l->field->name : "unknown tag", "value", value, "why",
-                            l->why, "offset", (json_int_t)(g->f->offset + g->f->body + l->offset));
+    json_int_t offset = (json_int_t)g->f->offset + (json_int_t)g->f->body + (json_int_t)l->offset;
+    json_t *row =
+        json_pack("{s:s, s:o, s:s, s:I}", "field", l->field ? l->field->name : "unknown tag",
+                  "value", value, "why", l->why, "offset", offset);
 
     if (json_array_size(g->list) >= DISSECT_LEAKS_MAX)
         json_decref(row);

@@ -1,5 +1,7 @@
 #include "tests/unit/unit.h"
 
+#include <stdatomic.h>
+
 #include "auth/introspect.h"
 #include "base/alloc.h"
 #include "base/log.h"
@@ -68,8 +70,10 @@ static char *silence(unsigned i)
 
 static char *respond(struct httpd *d, const char *request)
 {
+    char *(*answer)(unsigned i) = atomic_load(&script);
+
     snprintf(last_request, sizeof(last_request), "%s", request);
-    return script(d->count - 1);
+    return answer(d->count - 1);
 }
 
 static void on_answered(void *receiver, struct mail *m)
