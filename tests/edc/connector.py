@@ -186,8 +186,17 @@ class ControlPlane:
                 return _list(dataset.get("hasPolicy") or dataset.get("odrl:hasPolicy"))[0]
         raise AssertionError(f"no {asset} in the catalog: {json.dumps(catalog)[:2000]}")
 
-    def negotiate(self, provider, asset, timeout_s=30):
-        """From the catalog to a contract agreement, whose id at the consumer is returned."""
+    def negotiate(self, provider, asset):
+        """From the catalog to a contract agreement, whose id at the consumer is returned. As with
+        transfers, the two sides may overtake one another; then it is negotiated again."""
+        for _ in range(TRIES):
+            agreement = self._negotiate(provider, asset)
+            if agreement:
+                return agreement
+        raise AssertionError(f"no agreement over {asset} in {TRIES} negotiations")
+
+    def _negotiate(self, provider, asset, timeout_s=30):
+        """None when the negotiation ended and nobody said why."""
         offer = {name: value for name, value in self.offered(provider, asset).items()
                  if name != "@context"}
         negotiation = self.ask("POST", "contractnegotiations", {
@@ -199,9 +208,10 @@ class ControlPlane:
         def agreed():
             found = self.ask("GET", f"contractnegotiations/{negotiation}")
             if found["state"] == "TERMINATED":
-                raise AssertionError(f"negotiation terminated: {found.get('errorDetail')}")
-            return found["state"] == "FINALIZED" and found.get("contractAgreementId")
-        return wait_for(agreed, timeout_s, f"an agreement over {asset}", 0.05)
+                assert not found.get("errorDetail"), found
+                return (None,)
+            return found["state"] == "FINALIZED" and (found["contractAgreementId"],)
+        return wait_for(agreed, timeout_s, f"an agreement over {asset}", 0.05)[0]
 
     def request(self, provider, agreement, kind, callbacks=()):
         """A transfer is asked for; whether it starts is another matter."""
