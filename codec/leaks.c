@@ -69,7 +69,9 @@ static const char *wrong_text(const struct leaks_view *v, const struct leak *l)
     case ROLE_CLUSTER:
         return !v->cluster || text_is(l, v->cluster) ? NULL : "a cluster id that is not ours";
     case ROLE_TEXT:
-        return standard_text(l) ? NULL : "a broker's own words";
+        return standard_text(l) || (v->text && v->text(v->arg, l->text, l->len))
+                   ? NULL
+                   : "a broker's own words";
     case ROLE_TOPIC:
         return !v->topic || v->topic(v->arg, l->text, l->len) ? NULL : "a foreign topic";
     case ROLE_GROUP:

@@ -24,6 +24,8 @@ struct leaks_view {
     /* NULL: any name. The texts have no NUL behind them. */
     bool (*topic)(void *arg, const uint8_t *name, size_t n);
     bool (*group)(void *arg, const uint8_t *id, size_t n);
+    /* Own words beside an error code, besides Kafka's standard ones; NULL: none. */
+    bool (*text)(void *arg, const uint8_t *text, size_t n);
     void *arg;
 };
 

@@ -265,13 +265,24 @@ static enum decode_form guess(const uint8_t *p, size_t n)
     return digits > 0 ? DECODE_HEX : DECODE_RAW;
 }
 
+static bool one_of(const char *const *all, size_t count, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strlen(all[i]) == n && memcmp(all[i], p, n) == 0)
+            return true;
+    return false;
+}
+
 static bool topic_in_view(void *arg, const uint8_t *name, size_t n)
 {
     const struct decode_options *o = arg;
-    for (size_t i = 0; i < o->ntopics; i++)
-        if (strlen(o->topics[i]) == n && memcmp(o->topics[i], name, n) == 0)
-            return true;
-    return false;
+    return one_of(o->topics, o->ntopics, name, n);
+}
+
+static bool text_in_view(void *arg, const uint8_t *text, size_t n)
+{
+    const struct decode_options *o = arg;
+    return one_of(o->texts, o->ntexts, text, n);
 }
 
 static bool group_in_view(void *arg, const uint8_t *id, size_t n)
@@ -288,6 +299,7 @@ int decode_run(struct decode_options *o, uint8_t *p, size_t n, FILE *out)
     o->view.ports = o->ports;
     o->view.topic = o->ntopics > 0 ? topic_in_view : NULL;
     o->view.group = o->group_prefix ? group_in_view : NULL;
+    o->view.text = text_in_view;
     o->view.arg = o;
     enum decode_form form = o->form == DECODE_GUESS ? guess(p, n) : o->form;
     if (form == DECODE_PCAP)
@@ -312,7 +324,8 @@ static const char usage[] =
     "usage: sluice decode [--request|--response] [--api KEY|NAME] [--version N]\n"
     "                     [--hex|--raw|--pcap] [--text] [--show-secrets] [FILE]\n"
     "       sluice decode --leaks --advertise HOST:PORT ... [--node N] [--cluster ID]\n"
-    "                     [--topic NAME] ... [--group-prefix PREFIX] [as above]\n"
+    "                     [--topic NAME] ... [--group-prefix PREFIX] [--own-text TEXT] ...\n"
+    "                     [as above]\n"
     "\n"
     "Prints Kafka frames (with their 4-byte length in front) as JSON, one a line.\n"
     "  --request       requests, which tell their API and version themselves (default)\n"
@@ -324,8 +337,8 @@ static const char usage[] =
     "  --show-secrets  tokens, passwords and keys as well\n"
     "  --leaks         only answers that show what they should not, with what it is: any\n"
     "                  broker but the advertised (--advertise, --node, 0 by default, and\n"
-    "                  --cluster), racks, brokers' own words, unknown tags, and, where given,\n"
-    "                  names but --topic and what begins with --group-prefix\n"
+    "                  --cluster), racks, brokers' own words (but --own-text), unknown tags,\n"
+    "                  and, where given, names but --topic and what begins with --group-prefix\n"
     "FILE \"-\" or none is standard input. Without a form, it is guessed.\n"
     "Exit code 2 when something could not be decoded, 3 when an answer leaks.\n";
 
@@ -385,10 +398,12 @@ static const char *view_option(struct decode_options *o, int c, char *value)
         return advertised(o, value) ? NULL : "--advertise takes HOST:PORT, 256 times at most";
     else if (c == 'N')
         return number(value, INT32_MAX, &o->view.node) ? NULL : "--node takes a number";
-    else if (o->ntopics == DECODE_NAMES_MAX)
-        return "--topic may stand 256 times at most";
-    else
+    else if (c == 'T' ? o->ntopics == DECODE_NAMES_MAX : o->ntexts == DECODE_NAMES_MAX)
+        return "--topic and --own-text may stand 256 times at most";
+    else if (c == 'T')
         o->topics[o->ntopics++] = value;
+    else
+        o->texts[o->ntexts++] = value;
     return NULL;
 }
 
@@ -411,6 +426,7 @@ static int parse(int argc, char **argv, struct decode_options *o, const char **f
         {"cluster", required_argument, NULL, 'C'},
         {"topic", required_argument, NULL, 'T'},
         {"group-prefix", required_argument, NULL, 'G'},
+        {"own-text", required_argument, NULL, 'O'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -436,7 +452,7 @@ static int parse(int argc, char **argv, struct decode_options *o, const char **f
             o->text = true;
         } else if (c == 's') {
             o->secrets = true;
-        } else if (c != '?' && strchr("lANCTG", c)) {
+        } else if (c != '?' && strchr("lANCTGO", c)) {
             wrong = view_option(o, c, optarg);
             if (wrong)
                 return usage_error(wrong, optarg);

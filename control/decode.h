@@ -25,9 +25,9 @@ struct decode_options {
     bool text, secrets;
     bool leaks; /* tell what answers show that is not in view */
     struct leaks_view view;
-    const char *hosts[DECODE_NAMES_MAX], *topics[DECODE_NAMES_MAX];
+    const char *hosts[DECODE_NAMES_MAX], *topics[DECODE_NAMES_MAX], *texts[DECODE_NAMES_MAX];
     int32_t ports[DECODE_NAMES_MAX];
-    size_t ntopics;
+    size_t ntopics, ntexts;
     const char *group_prefix;
 };
 

@@ -14,7 +14,7 @@ _children = set()
 _lock = threading.Lock()
 # Below Linux' ephemeral range, so that no outgoing connection takes a stopped node's port.
 _PORTS = range(21000, 31000)
-_given = set()
+_given = {}
 # Called while a case waits; each raises when waiting has become pointless.
 watchers = []
 
@@ -24,18 +24,34 @@ def watch():
         watcher()
 
 
+def _claim(port):
+    """A lock on the port's number, so that suites that run beside one another never get the same
+    one; it goes with this process. None when another has it."""
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind(f"\0sluice-test-port-{port}")
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
 def free_port(host="127.0.0.1", wanted=None):
     """A port that nobody listens on; `wanted` if that is one."""
     for turn in range(1000):
         port = wanted if wanted and turn == 0 else random.choice(_PORTS)
         if port in _given:
             continue
+        lock = _claim(port)
+        if lock is None:
+            continue
         with contextlib.closing(socket.socket()) as probe:
             try:
                 probe.bind((host, port))
             except OSError:
+                lock.close()
                 continue
-        _given.add(port)
+        _given[port] = lock
         return port
     raise RuntimeError("no free port")
 

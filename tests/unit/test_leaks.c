@@ -81,6 +81,12 @@ static bool granted(void *arg, const uint8_t *name, size_t n)
     return strlen(arg) == n && memcmp(arg, name, n) == 0;
 }
 
+static bool ours(void *arg, const uint8_t *words, size_t n)
+{
+    (void)arg;
+    return n == 4 && memcmp(words, "ours", 4) == 0;
+}
+
 static const char *const hosts[] = {"gate", "other"};
 static const int32_t ports[] = {9093, 9094};
 
@@ -91,6 +97,7 @@ static int find_n(int api, int version, size_t n)
                                     .naddresses = 2,
                                     .cluster = "sluice",
                                     .topic = granted,
+                                    .text = ours,
                                     .arg = (void *)(uintptr_t) "parts"};
 
     found[0] = '\0';
@@ -176,6 +183,8 @@ static void words(void **state)
     coordinator(NULL);
     assert_string_equal(find(10, 1), "");
     coordinator("The coordinator is not available.");
+    assert_string_equal(find(10, 1), "");
+    coordinator("ours");
     assert_string_equal(find(10, 1), "");
     coordinator("broker 10.0.0.3:9092 is down");
     assert_string_equal(find(10, 1), "errorMessage=broker 10.0.0.3:9092 is down");
