@@ -91,32 +91,6 @@ lint() { scripts/lint.sh; }
 e2e() { SLUICE_BUILD=$PWD/build/asan scripts/check-e2e.sh; }
 edc() { SLUICE_BUILD=$PWD/build/asan scripts/check-edc.sh; }
 
-# Both suites with real brokers wait more than they work: where both are wanted, the connectors' one
-# runs beside the other and is told behind it.
-edc_pid=
-edc_begin() {
-    scripts/fetch-parts.sh edc || return # first, so that they do not fetch the same things
-    edc_log=$(mktemp)
-    edc >"$edc_log" 2>&1 &
-    edc_pid=$!
-    trap 'kill "$edc_pid" 2>/dev/null' INT TERM HUP
-}
-edc_told() {
-    cat "$edc_log"
-    rm -f "$edc_log"
-    return "$edc_status"
-}
-edc_stage() {
-    if [ -z "$edc_pid" ]; then
-        stage edc edc
-        return
-    fi
-    edc_status=0
-    wait "$edc_pid" || edc_status=$?
-    trap - INT TERM HUP
-    stage edc edc_told
-}
-
 # The gate before the embedded three-broker cluster, no Java: the story of `make demo`, each step
 # of which verifies what it says.
 embedded() {
@@ -133,12 +107,8 @@ embedded() {
 for name in "$@"; do
     case $name in
     install) scripts/install.sh run build demo check || exit 1 ;;
-    build | lint | unit | threads | corpora | conformance | embedded) stage "$name" "$name" ;;
-    e2e)
-        case " $* " in *" edc "*) edc_begin ;; esac
-        stage e2e e2e
-        ;;
-    edc) edc_stage ;;
+    build | lint | unit | threads | corpora | conformance | embedded | e2e | edc)
+        stage "$name" "$name" ;;
     *)
         echo "scripts/check.sh: no stage '$name'" >&2
         exit 2
