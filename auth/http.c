@@ -332,6 +332,13 @@ static int form_encode(char *out, size_t out_bytes, size_t *at, const char *valu
     return OK;
 }
 
+int http_escape(char *out, size_t out_bytes, const char *text)
+{
+    size_t at = 0;
+
+    return form_encode(out, out_bytes, &at, text);
+}
+
 int http_form_add(char *out, size_t out_bytes, const char *name, const char *value)
 {
     size_t at = strlen(out);

@@ -61,6 +61,9 @@ void http_cancel(struct http_call *c);
 /* Is it a URL that http_start would take: scheme, a host, no user, no blanks or controls? */
 bool http_url_ok(const char *url, bool development);
 
+/* Everything but RFC 3986's unreserved characters as %XX, for a part of a path. ERR_LIMIT when it
+ * does not fit. */
+int http_escape(char *out, size_t out_bytes, const char *text) SL_MUST;
 /* "name=value", with an ampersand before it when out holds something already; value is encoded.
  * ERR_LIMIT when it does not fit. */
 int http_form_add(char *out, size_t out_bytes, const char *name, const char *value) SL_MUST;

@@ -2,30 +2,10 @@
 #include "control/control.h"
 
 #include <stdio.h>
-#include <string.h>
-
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/routes.h"
-
-/* Both sides are hashed, so neither length nor first difference shows; all are compared. */
-bool token_known(const struct strings *tokens, const char *text, size_t n)
-{
-    unsigned char asked[EVP_MAX_MD_SIZE], known[EVP_MAX_MD_SIZE];
-    unsigned found = 0;
-    if (EVP_Digest(text, n, asked, NULL, EVP_sha256(), NULL) != 1)
-        return false;
-    for (size_t i = 0; i < tokens->count; i++) {
-        const char *token = tokens->at[i];
-        if (EVP_Digest(token, strlen(token), known, NULL, EVP_sha256(), NULL) == 1)
-            found |= CRYPTO_memcmp(asked, known, 32) == 0;
-    }
-    OPENSSL_cleanse(known, sizeof(known));
-    return found != 0;
-}
 
 static struct server_settings settings(struct control *c, const struct config *config)
 {

@@ -21,7 +21,4 @@ extern const size_t control_nroutes;
 
 bool control_guard(void *arg, struct ask *a, bool open);
 
-/* Is this one of the tokens? In a time that tells nothing about them. */
-bool token_known(const struct strings *tokens, const char *text, size_t n);
-
 #endif

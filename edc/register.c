@@ -217,7 +217,7 @@ static bool target(const struct registrar *r, char out[URL_BYTES])
 
     while (n && base[n - 1] == '/')
         n--;
-    if (!teller_escape(r->config->signaling.control_plane.id, id, sizeof(id)))
+    if (http_escape(id, sizeof(id), r->config->signaling.control_plane.id) != OK)
         return false;
     len = snprintf(out, URL_BYTES, "%.*s%s%s%s", (int)n, base,
                    is_dps(r->config) ? "/dataplanes" : "/v1/dataplanes", r->asking ? "/" : "",

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/http.h"
 #include "auth/text.h"
 #include "base/log.h"
 #include "edc/edr.h"
@@ -107,7 +108,7 @@ static void add_location(struct job *job)
 {
     char id[3 * IDENTITY_TEXT_MAX], where[3 * IDENTITY_TEXT_MAX + 32];
 
-    if (!teller_escape(job->id, id, sizeof(id)))
+    if (http_escape(id, sizeof(id), job->id) != OK)
         return;
     snprintf(where, sizeof(where), "/dataflows/%s/status", id);
     ask_add_header(job->ask, "Location", where);

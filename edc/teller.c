@@ -59,25 +59,6 @@ bool teller_can(const struct config *c, const struct flow *flow)
     return base_of(c, flow) != NULL;
 }
 
-/* RFC 3986: everything but unreserved characters is escaped. */
-bool teller_escape(const char *text, char *out, size_t out_bytes)
-{
-    static const char plain[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
-    size_t at = 0;
-
-    for (; *text; text++) {
-        bool as_is = strchr(plain, *text) != NULL;
-
-        if (at + 4 > out_bytes)
-            return false;
-        at += (size_t)snprintf(out + at, out_bytes - at, as_is ? "%c" : "%%%02X",
-                               as_is ? *text : (unsigned char)*text);
-    }
-    out[at] = '\0';
-    return true;
-}
-
 /* What the news are called there; NULL: there is no word for it. */
 static const char *word(const struct flow *flow)
 {
@@ -103,7 +84,7 @@ bool teller_url(const struct config *c, const struct flow *flow, char out[TELLER
     size_t n = base ? strlen(base) : 0;
     int len;
 
-    if (!base || !what || !teller_escape(flow->id, id, sizeof(id)))
+    if (!base || !what || http_escape(id, sizeof(id), flow->id) != OK)
         return false;
     while (n && base[n - 1] == '/')
         n--;

@@ -36,8 +36,6 @@ void teller_tell(struct teller *t, const struct flow *flow);
 /* Is there anybody who may be told? */
 bool teller_can(const struct config *c, const struct flow *flow);
 
-/* Text as a part of a URL's path; false when it does not fit. */
-bool teller_escape(const char *text, char *out, size_t out_bytes) SL_MUST;
 /* The URL that this news goes to, for tests. False: nowhere. */
 #define TELLER_URL_BYTES 2048
 bool teller_url(const struct config *c, const struct flow *flow, char out[TELLER_URL_BYTES]);
