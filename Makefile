@@ -7,6 +7,8 @@ ifeq ($(origin CC),default)
 CC      := $(if $(filter fuzz,$(VARIANT)),clang-14,gcc)
 endif
 PREFIX  ?= /usr/local
+CCACHE  ?=
+COMPILE  = $(CCACHE) $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 PKGS := libevent libevent_openssl libevent_pthreads openssl libjwt jansson libcurl yaml-0.1 \
         sqlite3 libpcre2-8
@@ -55,10 +57,10 @@ $(B)/gen/.stamp: $(B)/mkschema $(SCHEMAS)
 $(GEN): $(B)/gen/.stamp
 
 $(B)/gen/codec/tables.o: $(B)/gen/.stamp
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $(B)/gen/codec/tables.c
+	$(CCACHE) $(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $(B)/gen/codec/tables.c
 $(B)/%.o: %.c $(B)/gen/.stamp
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(COMPILE)
 $(LIB): $(OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $^
@@ -67,9 +69,9 @@ $(B)/sluice: $(B)/main.o $(B)/run.o $(B)/view.o $(LIB)
 lib: $(LIB)
 
 # --- unit tests: tests/unit/test_X.c stands beside the X that it tests
-$(B)/unit/%: tests/unit/%.c $(LIB)
+$(UNIT): $(B)/unit/%: $(B)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS) -lcmocka
+	$(CC) -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS) -lcmocka
 $(B)/unit/test_cluster_mock: LDLIBS += -lrdkafka
 unit: $(UNIT)
 
@@ -79,9 +81,6 @@ DEMO_LIBS   = $(LDLIBS) $(shell pkg-config --libs rdkafka)
 # A plugin is loaded by a program that was built without sanitizers, so it never has any.
 PLUGIN_CFLAGS := $(patsubst -fPIE,-fPIC,$(filter-out $(CFLAGS_$(VARIANT)),$(CFLAGS))) $(CFLAGS_release)
 
-$(B)/demo/%.o: demo/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/demo-brokers: $(B)/demo/brokers.o $(B)/demo/util.o
 $(B)/demo-idp: $(addprefix $(B)/demo/,idp.o idp_state.o idp_admin.o jose.o util.o)
 $(B)/demo-producer: $(B)/demo/producer.o $(B)/demo/util.o
@@ -112,10 +111,8 @@ showcase:
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_CC ?= clang-14
 FUZZ_SECONDS ?= 60
-$(B)/fuzz/%: fuzz/%.c $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -o $@ $< $(LIB) $(LDFLAGS) \
-	    -fsanitize=fuzzer,address,undefined $(LDLIBS)
+$(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(LIB)
+	$(CC) -o $@ $< $(LIB) $(LDFLAGS) -fsanitize=fuzzer,address,undefined $(LDLIBS)
 fuzz-targets: $(FUZZ)
 ifeq ($(VARIANT),fuzz)
 fuzz: fuzz-targets
@@ -126,15 +123,14 @@ fuzz:
 endif
 
 # --- the codec against Apache Kafka's own classes (needs a JDK and maven)
-$(B)/conform: tests/conformance/conform.c $(LIB)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS)
+$(B)/conform: $(B)/tests/conformance/conform.o $(LIB)
+	$(CC) -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS)
 conformance: $(B)/conform
 	scripts/conformance.sh $<
 
 # --- the load of `make bench`
-$(B)/bench-load: bench/load.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS) -lssl -lcrypto
+$(B)/bench-load: $(B)/bench/load.o
+	$(CC) -o $@ $< $(LDFLAGS) -lssl -lcrypto
 bench:
 	B=$(abspath $(B)) scripts/bench.sh
 bench-revoke:
@@ -167,8 +163,8 @@ help:
 	@echo 'make bench-revoke  how fast 1,000 sessions close (takes root)'
 	@echo 'make install    PREFIX=/usr/local'
 
--include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(B)/view.d $(UNIT:=.d) $(FUZZ:=.d) $(wildcard $(B)/demo/*.d) $(B)/kcat-token.so.d $(B)/conform.d \
-    $(B)/bench-load.d
+-include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(B)/view.d $(B)/kcat-token.so.d \
+    $(wildcard $(B)/tests/*/*.d $(B)/fuzz/*.d $(B)/demo/*.d $(B)/bench/*.d)
 
 clean:
 	rm -rf build

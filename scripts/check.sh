@@ -1,53 +1,53 @@
 #!/bin/bash
-# `make check`: everything that is tested, in stages. Each stage prints its own line; the last line
-# is the sum, "N passed, N failed".
+# `make check`: everything that is tested, in stages. The suites with real brokers and real
+# connectors wait more than they work, so each runs beside the others in a lane of its own, and what
+# only computes runs behind them with less priority. A stage's output is printed whole when the stage
+# is done; the last line is the sum, "N passed, N failed".
 #
 # usage: scripts/check.sh [STAGE]...      (default: all; `scripts/check.sh unit e2e`)
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-cache=${SLUICE_CACHE:-$HOME/.cache/sluice}
+export SLUICE_CACHE=${SLUICE_CACHE:-$HOME/.cache/sluice}
 jobs=$(nproc)
-passed=0
-failed=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
 # Adds the last "N passed, N failed" of a stage's output. A stage without one, or one that fails
 # without counting a failure, counts as one failure.
 count() { # NAME STATUS SECONDS
     local line p=0 f=0
-    line=$(grep -oE '[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
+    line=$(grep -oE '[0-9]+ passed, [0-9]+ failed' "$work/$1" | tail -n 1)
     if [ -n "$line" ]; then
         p=$(awk '{print $1}' <<<"$line")
         f=$(awk '{print $3}' <<<"$line")
     fi
     if [ "$2" != 0 ] && [ "$f" = 0 ]; then f=1; fi
     if [ -z "$line" ] && [ "$2" = 0 ]; then p=1; fi
-    passed=$((passed + p))
-    failed=$((failed + f))
+    printf '%s %s\n' "$p" "$f" >>"$work/counts"
     printf '== %-12s %4s passed, %s failed  (%s s)\n' "$1" "$p" "$f" "$3"
 }
 
-stage() { # NAME FUNCTION
+stage() { # NAME, which is a function
     local begin=$SECONDS status=0
+    printf '== %s begins\n' "$1"
+    "$1" >"$work/$1" 2>&1 || status=$?
+    exec 9>"$work/told" # one tells at a time
+    flock 9
     printf '\n== %s\n' "$1"
-    "$2" 2>&1 | tee "$log"
-    status=${PIPESTATUS[0]}
+    cat "$work/$1"
     count "$1" "$status" $((SECONDS - begin))
+    exec 9>&-
 }
 
-build() {
-    make -s -j"$jobs" all VARIANT=release &&
-        make -s -j"$jobs" all demo-tools unit VARIANT=asan build/asan/conform &&
-        make -s -j"$jobs" fuzz-targets VARIANT=fuzz # the second compiler
-}
+# What all the other stages need.
+build() { make -s -j"$jobs" all demo-tools VARIANT=asan; }
 
 # Runs test programs of cmocka, as many at a time as there are cores, and adds up what they print.
 run_units() { # VARIANT NAME...
     local variant=$1 p=0 f=0 n name logs
     shift
-    logs=$(mktemp -d)
+    logs=$(mktemp -d "$work/units.XXXXXX")
     # shellcheck disable=SC2016 # expanded by the inner shell
     printf '%s\n' "$@" | xargs -P "$jobs" -I{} sh -c \
         'timeout 300 "build/$1/unit/$3" >"$2/$3" 2>&1; echo $? >"$2/$3.status"' \
@@ -62,13 +62,13 @@ run_units() { # VARIANT NAME...
             tail -n 40 "$logs/$name"
         fi
     done
-    rm -rf "$logs"
     printf '%s passed, %s failed\n' "$p" "$f"
     [ "$f" = 0 ]
 }
 
 unit() {
     local names
+    make -s -j"$jobs" VARIANT=asan unit || return 1
     names=$(for f in tests/unit/test_*.c; do basename "$f" .c; done)
     # shellcheck disable=SC2086 # a list of names
     run_units asan $names
@@ -85,9 +85,11 @@ threads() {
     run_units tsan $names
 }
 
-corpora() { scripts/fuzz.sh --replay; }
-conformance() { scripts/conformance.sh build/asan/conform; }
-lint() { scripts/lint.sh; }
+lint() { scripts/lint.sh; } # builds with the first compiler, optimized
+corpora() { scripts/fuzz.sh --replay; } # builds with the second
+conformance() {
+    make -s -j"$jobs" VARIANT=asan build/asan/conform && scripts/conformance.sh build/asan/conform
+}
 e2e() { SLUICE_BUILD=$PWD/build/asan scripts/check-e2e.sh; }
 edc() { SLUICE_BUILD=$PWD/build/asan scripts/check-edc.sh; }
 
@@ -103,18 +105,59 @@ embedded() {
     printf '%s passed, 0 failed\n' "$n"
 }
 
-[ $# -gt 0 ] || set -- install build lint unit threads corpora conformance embedded e2e edc
+# A lane: stages one after the other, beside the other lanes and in a process group of their own.
+lanes=()
+lane() { # PRIORITY STAGE...
+    local nice=$1 name
+    shift
+    [ $# -gt 0 ] || return 0
+    (
+        trap - EXIT
+        renice -n "$nice" $BASHPID >/dev/null
+        for name in "$@"; do stage "$name"; done
+    ) </dev/null &
+    lanes+=($!)
+}
+end_lanes() {
+    local pid
+    trap '' INT TERM HUP
+    for pid in "${lanes[@]}"; do kill -TERM -- "-$pid"; done 2>/dev/null
+    wait
+    exit 130
+}
+
+[ $# -gt 0 ] || set -- install build e2e edc unit lint threads corpora conformance embedded
+install=0 build=0 quiet=() brokers=() connectors=()
 for name in "$@"; do
     case $name in
-    install) scripts/install.sh run build demo check || exit 1 ;;
-    build | lint | unit | threads | corpora | conformance | embedded | e2e | edc)
-        stage "$name" "$name" ;;
+    install) install=1 ;;
+    build) build=1 ;;
+    unit | lint | threads | corpora | conformance | embedded) quiet+=("$name") ;;
+    e2e) brokers+=("$name") ;;
+    edc) connectors+=("$name") ;;
     *)
         echo "scripts/check.sh: no stage '$name'" >&2
         exit 2
         ;;
     esac
 done
-mkdir -p "$cache"
-printf '\n%s passed, %s failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+
+[ "$install" = 0 ] || scripts/install.sh run build demo check || exit 1
+# What was compiled once need not be compiled again, in whatever checkout.
+if command -v ccache >/dev/null; then
+    export CCACHE=ccache CCACHE_DIR=$SLUICE_CACHE/ccache CCACHE_MAXSIZE=2G CCACHE_NOHASHDIR=1
+    export CCACHE_BASEDIR=$PWD
+fi
+[ "$build" = 0 ] || stage build
+# Parts that two suites need are fetched before both.
+[ ${#connectors[@]} = 0 ] || scripts/fetch-parts.sh edc || exit 1
+
+set -m
+trap end_lanes INT TERM HUP
+lane 0 "${brokers[@]}"
+lane 0 "${connectors[@]}"
+lane 10 "${quiet[@]}"
+wait
+trap - INT TERM HUP
+
+awk '{p += $1; f += $2} END {printf "\n%d passed, %d failed\n", p, f; exit f > 0}' "$work/counts"

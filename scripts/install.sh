@@ -44,6 +44,7 @@ check clang-format-14             layout
 check cppcheck=cppcheck           lint
 check shellcheck=shellcheck       lint of the scripts
 check git=git                     which files are ours to look at
+check ccache=ccache               compiles nothing twice
 check libcmocka-dev               unit tests
 check systemd=systemd-analyze  scores the hardening of examples/sluice.service
 check haproxy=haproxy             the benchmark's other side

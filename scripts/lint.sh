@@ -8,6 +8,10 @@ passed=0
 failed=0
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
+cache=${SLUICE_CACHE:-$HOME/.cache/sluice}/lint
+export clean_files=$cache/clean
+mkdir -p "$clean_files" "$cache/cppcheck"
+find "$cache" -type f -mtime +30 -delete
 
 check() { # NAME COMMAND...
     local name=$1
@@ -80,16 +84,32 @@ layout() { sources | xargs clang-format-14 --dry-run -Werror; }
 tidy() {
     local flags
     flags=$(make -s flags) || return
-    # shellcheck disable=SC2086 # a list of flags
-    units | xargs -P "$(nproc)" -I{} clang-tidy-14 --quiet {} -- $flags \
-        -Xclang -analyzer-config -Xclang max-nodes=75000 2>&1 |
-        sed -E '/^[0-9]+ warnings? (generated|treated)/d'
+    export -f tidy_file
+    # shellcheck disable=SC2016,SC2086 # expanded by the inner shell; a list of flags
+    units | xargs -P "$(nproc)" -I{} bash -c 'tidy_file "$@"' tidy {} $flags \
+        -Xclang -analyzer-config -Xclang max-nodes=75000
+}
+
+# What was found clean is not looked at again until the file, a header that it sees, the checks or
+# the tool are others.
+tidy_file() { # FILE FLAG...
+    local file=$1 clean
+    shift
+    clean=$clean_files/$({
+        clang-tidy-14 --version
+        cat .clang-tidy
+        echo "$file" "$@"
+        clang-14 -M "$@" "$file" | sed 's/^[^:]*://; s/\\$//' | xargs cat
+    } | sha256sum | cut -d' ' -f1)
+    [ ! -e "$clean" ] || return 0
+    clang-tidy-14 --quiet "$file" -- "$@" 2>&1 | sed -E '/^[0-9]+ warnings? (generated|treated)/d'
+    [ "${PIPESTATUS[0]}" = 0 ] && : >"$clean"
 }
 
 # autoVariables: transport.c points to a local of the turn that is running, and takes that back.
 # nullPointerRedundantCheck: a leg is compared with one that may be NULL, and so taken to be NULL.
 cppcheck_all() {
-    units | xargs cppcheck -q --std=c11 --enable=warning,portability --inline-suppr \
+    units | xargs cppcheck -q --std=c11 --cppcheck-build-dir="$cache/cppcheck" --enable=warning,portability --inline-suppr \
         --suppress=missingIncludeSystem --suppress=nullPointerOutOfMemory \
         --suppress=autoVariables:proxy/transport.c \
         --suppress=nullPointerRedundantCheck:proxy/fetch.c \
