@@ -122,6 +122,14 @@ fuzz:
 	$(MAKE) --no-print-directory VARIANT=fuzz CC=$(FUZZ_CC) fuzz
 endif
 
+# --- our decoder and Kafka's, frame by frame: `make fuzz-differential FRAMES=10000000 SEED=1`
+FRAMES ?= 1000000
+SEED   ?= 1
+$(B)/differential: $(B)/fuzz/differential.o $(B)/fuzz/mutate.o $(LIB)
+	$(CC) -o $@ $^ $(LDFLAGS) $(LDLIBS)
+fuzz-differential: $(B)/differential
+	scripts/differential.sh $< $(FRAMES) $(SEED)
+
 # --- the codec against Apache Kafka's own classes (needs a JDK and maven)
 $(B)/conform: $(B)/tests/conformance/conform.o $(LIB)
 	$(CC) -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS)
@@ -159,6 +167,7 @@ help:
 	@echo 'make test       the quick loop: units and the embedded cluster'
 	@echo 'make check-edc  behind real connectors and a real authorization server'
 	@echo 'make fuzz       every fuzz target, FUZZ_SECONDS=60 each'
+	@echo 'make fuzz-differential  our decoder against Kafka, FRAMES=1000000 SEED=1'
 	@echo 'make bench      side by side with HAProxy'
 	@echo 'make bench-revoke  how fast 1,000 sessions close (takes root)'
 	@echo 'make install    PREFIX=/usr/local'
@@ -168,5 +177,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets conformance
+.PHONY: all lib unit clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets fuzz-differential conformance
 .DELETE_ON_ERROR:

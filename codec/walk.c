@@ -17,7 +17,9 @@
 _Static_assert(SCHEMA_DEPTH <= WALK_DEPTH_MAX, "a message nests deeper than the walker's stack");
 
 #define STRING_BYTES_MAX 0x7fff
-#define LIKELY(x)        __builtin_expect(!!(x), 1)
+/* Told apart from what is merely too long, since Kafka's classes read a negative number there. */
+#define ABOVE_31_BITS "a length or count above 31 bits"
+#define LIKELY(x)     __builtin_expect(!!(x), 1)
 
 _Static_assert(WIRE_BOOL == 0 && WIRE_INT64 == 6, "the wires up to WIRE_INT64 are integers");
 /* cppcheck-suppress shiftNegativeLHS ; where it does not, there is no build */
@@ -225,9 +227,10 @@ static enum walk_event read_blob(struct walk *w, enum wire wire, bool nullable)
     if (len < 0 && (len < -1 || !nullable))
         return bad(w, len < -1 ? "a negative length" : "null where null is not legal");
     if (len > STRING_BYTES_MAX && (wire == WIRE_STRING || wire == WIRE_COMPACT_STRING))
-        return bad(w, "a string above 32767 bytes");
+        return bad(w, len > INT32_MAX ? ABOVE_31_BITS : "a string above 32767 bytes");
     if (len > 0 && (uint64_t)len > w->bound - w->offset)
-        return bad(w, "a length runs past the end of its message or tag");
+        return bad(w, len > INT32_MAX ? ABOVE_31_BITS
+                                      : "a length runs past the end of its message or tag");
     w->blob_off = w->offset;
     w->blob_len = w->null ? 0 : (uint64_t)len;
     w->skip = w->blob_len;
@@ -258,7 +261,8 @@ static enum walk_event read_array(struct walk *w, const struct step *step)
         return bad(w, count < -1 ? "a negative count" : "null where null is not legal");
     w->count = w->null ? 0 : (uint32_t)count;
     if ((uint64_t)w->count * step->min_bytes > w->bound - w->offset)
-        return bad(w, "more elements than the bytes that remain");
+        return bad(w,
+                   count > INT32_MAX ? ABOVE_31_BITS : "more elements than the bytes that remain");
     push(w, step, STATE_ELEMENTS, w->count);
     return WALK_ARRAY_IN;
 }
@@ -355,7 +359,7 @@ static bool read_tag_count(struct walk *w, struct walk_frame *f)
     if (!take_varint(w, &v))
         return false;
     if ((uint64_t)v * 2 > w->bound - w->offset) {
-        bad(w, "more tags than the bytes that remain");
+        bad(w, v > INT32_MAX ? ABOVE_31_BITS : "more tags than the bytes that remain");
         return false;
     }
     f->left = v;
