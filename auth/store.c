@@ -13,19 +13,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "auth/store_disk.h"
-#include "auth/store_notes.h"
+#include "auth/store_priv.h"
 #include "auth/store_plan.h"
 #include "auth/store_sweep.h"
 #include "auth/text.h"
 #include "base/log.h"
-#include "base/loop.h"
-#include "base/mailbox.h"
 
 #define SWEEP_INTERVAL_US (UINT64_C(600) * 1000000)
 /* Between two parts of one round; and between two rounds that a lack of room asks for. */
 #define SWEEP_STEP_US (UINT64_C(20) * 1000)
 #define SWEEP_ROOM_US (UINT64_C(10) * 1000000)
+/* Until what could not be written is tried again, if nothing else is to be written before. */
+#define OWED_RETRY_US (UINT64_C(5) * 1000000)
 #define BARS_FIRST    8
 
 enum update_state { UPDATE_APPLYING, UPDATE_BARRING, UPDATE_READY };
@@ -65,30 +64,7 @@ struct batch {
     struct update *updates;
     const struct change **changes;
     const struct note **notes;
-};
-
-struct store {
-    struct loop *loop;
-    struct grant_table *table; /* the control thread's own copy */
-    struct notes *notes;
-    size_t grants_max, revocations_max;
-    uint64_t number;
-    struct store_peers peers;
-    bool started, closing;
-    void (*ready)(void *arg);
-    void *ready_arg;
-
-    struct update *updates, **updates_end; /* in order of numbers */
-    unsigned nupdates;
-    struct loop_task pump;
-    struct loop_timer *sweep;
-    size_t sweep_at;        /* where the round stands */
-    uint64_t sweep_room_us; /* when room was last needed */
-    const struct config *config;
-    struct mailbox *inbox; /* acknowledgements, results */
-
-    struct store_disk *disk; /* NULL: in memory */
-    bool busy;               /* a batch is with its thread */
+    size_t owed; /* so many of the changes, the first ones */
 };
 
 /* --- a change on its way */
@@ -286,7 +262,7 @@ static void batch_free(struct batch *b)
     sl_free(b);
 }
 
-/* For that many updates; NULL when memory is short. */
+/* For that many updates, and what is owed; NULL when memory is short. */
 static struct batch *batch_new(struct store *s, size_t count)
 {
     struct batch *b = sl_calloc(1, sizeof(*b));
@@ -294,7 +270,7 @@ static struct batch *batch_new(struct store *s, size_t count)
     if (!b)
         return NULL;
     b->store = s;
-    b->changes = sl_calloc(2 * count + 1, sizeof(struct change *));
+    b->changes = sl_calloc(s->owed.count + 2 * count + 1, sizeof(struct change *));
     b->notes = sl_calloc(count + 1, sizeof(struct note *));
     b->job.write.changes = b->changes;
     b->job.write.notes = b->notes;
@@ -302,6 +278,8 @@ static struct batch *batch_new(struct store *s, size_t count)
         batch_free(b);
         return NULL;
     }
+    owed_list(&s->owed, b->changes);
+    b->owed = b->job.write.count = s->owed.count;
     return b;
 }
 
@@ -326,6 +304,10 @@ static void batch_finish(struct batch *b)
     int result = b->job.result;
 
     u = b->updates;
+    if (result == OK)
+        owed_paid(&s->owed, b->owed);
+    if (result == OK && s->owed.lost)
+        result = ERR_IO;
     batch_free(b);
     for (; u; u = next) {
         next = u->next;
@@ -427,6 +409,13 @@ static void finish(struct store *s, struct update *u, int written)
 {
     if (u->durable)
         update_result(u, written);
+    if (u->durable && written != OK && !s->owed.lost) {
+        owed_keep(&s->owed, &u->first);
+        if (u->bars_durable)
+            owed_keep(&s->owed, &u->bars);
+        if (store_owes(s) && !s->closing && loop_timer_set(s->sweep, OWED_RETRY_US) != OK)
+            log_error("store", "no timer: what could not be written waits for the next change");
+    }
     s->nupdates--;
     if (u->result != OK && u->grant)
         take_back(s, u->grant);
@@ -456,8 +445,11 @@ static void on_sweep(void *arg)
 {
     struct store *s = arg;
     bool ended = sweep_part(s, &s->sweep_at, SWEEP_BUCKETS, SWEEP_MARGIN_S);
+    uint64_t pause = store_owes(s) ? OWED_RETRY_US : SWEEP_INTERVAL_US;
 
-    if (loop_timer_set(s->sweep, ended ? SWEEP_INTERVAL_US : SWEEP_STEP_US) != OK)
+    if (store_owes(s) && store_settle(s, NULL, NULL) != OK)
+        log_warn("store", "what could not be written cannot be tried again now");
+    if (loop_timer_set(s->sweep, ended ? pause : SWEEP_STEP_US) != OK)
         log_error("store", "no timer: nothing will be swept");
 }
 
@@ -483,6 +475,7 @@ struct store *store_open(const char *path, struct loop *control, const struct co
     }
     s->loop = control;
     s->updates_end = &s->updates;
+    owed_init(&s->owed);
     loop_task_init(&s->pump, pump, s);
     s->table = grant_table_new(c);
     s->notes = notes_new();
@@ -525,6 +518,7 @@ void store_close(struct store *s)
     loop_cancel(&s->pump);
     loop_timer_free(s->sweep);
     store_disk_free(s->disk);
+    owed_release(&s->owed);
     grant_table_free(s->table);
     notes_free(s->notes);
     config_unref(s->config);
@@ -587,6 +581,33 @@ static size_t revocations_with(const struct store *s, const struct plan *p)
     return n;
 }
 
+/* Every change begins so. */
+static int begin(struct store *s, bool durable, store_done_fn *done, void *arg, struct update **out)
+{
+    *out = may_begin(s) ? update_new(s, durable, done, arg) : NULL;
+    if (*out)
+        return OK;
+    return may_begin(s) ? ERR_NOMEM : ERR_BUSY;
+}
+
+/* Puts it in force, or with an error of its plan away. */
+static int go(struct update *u, int rc)
+{
+    if (rc == OK)
+        update_start(u);
+    else
+        update_free(u);
+    return rc;
+}
+
+/* A change that no worker is told of. */
+static void line_up(struct update *u)
+{
+    u->state = UPDATE_READY;
+    update_queue(u);
+    loop_post(u->store->loop, &u->store->pump);
+}
+
 /* At once, all that can go. Not again and again: it looks at everything. */
 static void make_room(struct store *s)
 {
@@ -619,179 +640,95 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
     struct update *u;
     int rc;
 
-    if (!may_begin(s))
-        return ERR_BUSY;
-    if (!grant_table_find(s->table, g->id) && grant_table_grants(s->table) >= s->grants_max) {
+    if (may_begin(s) && !grant_table_find(s->table, g->id) &&
+        grant_table_grants(s->table) >= s->grants_max) {
         make_room(s);
         if (grant_table_grants(s->table) >= s->grants_max)
             return ERR_LIMIT;
     }
-    u = update_new(s, true, done, arg);
-    if (!u)
-        return ERR_NOMEM;
+    rc = begin(s, true, done, arg, &u);
+    if (rc != OK)
+        return rc;
+    u->grant = grant_ref(g);
     rc = plan_put(&u->first, s->table, g, loop_wall_s(s->loop));
     if (rc == OK && plan_revokes(&u->first) && revocations_with(s, &u->first) > s->revocations_max)
         rc = ERR_LIMIT;
-    if (rc != OK) {
-        update_free(u);
-        return rc;
-    }
-    u->grant = grant_ref(g);
-    update_start(u);
-    return OK;
+    return go(u, rc);
 }
 
 int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *arg)
 {
-    const struct grant *g;
+    const struct grant *g = grant_table_find(s->table, id);
     struct update *u;
+    int rc;
 
     if (!may_begin(s))
         return ERR_BUSY;
-    g = grant_table_find(s->table, id);
     if (!g)
         return ERR_UNKNOWN;
-    u = update_new(s, true, done, arg);
-    if (!u)
-        return ERR_NOMEM;
-    if (plan_lapse(&u->first, g, loop_wall_s(s->loop)) != OK) {
-        update_free(u);
-        return ERR_NOMEM;
-    }
-    update_start(u);
-    return OK;
+    rc = begin(s, true, done, arg, &u);
+    return rc == OK ? go(u, plan_lapse(&u->first, g, loop_wall_s(s->loop))) : rc;
 }
 
 int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done, void *arg)
 {
     struct update *u;
-    int rc;
+    int rc = begin(s, true, done, arg, &u);
 
-    if (!may_begin(s))
-        return ERR_BUSY;
-    u = update_new(s, true, done, arg);
-    if (!u)
-        return ERR_NOMEM;
+    if (rc != OK)
+        return rc;
     u->revokes = true;
     rc = plan_revoke(&u->first, s->table, r);
-    if (rc == OK)
-        rc = revocations_fit(s, u);
-    if (rc != OK) {
-        update_free(u);
-        return rc;
-    }
-    update_start(u);
-    return OK;
+    return go(u, rc == OK ? revocations_fit(s, u) : rc);
 }
 
 int store_config_grants(struct store *s, const struct config *c, store_done_fn *done, void *arg)
 {
     struct update *u;
-    int rc;
+    int rc = begin(s, false, done, arg, &u);
 
-    if (!may_begin(s))
-        return ERR_BUSY;
-    u = update_new(s, false, done, arg);
-    if (!u)
-        return ERR_NOMEM;
+    if (rc != OK)
+        return rc;
     rc = plan_config(&u->first, s->table, c, loop_wall_s(s->loop));
-    if (rc != OK) {
-        update_free(u);
-        return rc;
+    if (rc == OK) {
+        u->durable = plan_revokes(&u->first); /* the grants themselves are in the file */
+        rc = revocations_fit(s, u);
     }
-    u->durable = plan_revokes(&u->first); /* the grants themselves are in the file */
-    rc = revocations_fit(s, u);
-    if (rc != OK) {
-        update_free(u);
-        return rc;
-    }
-    take_limits(s, c);
-    update_start(u);
-    return OK;
+    if (rc == OK)
+        take_limits(s, c);
+    return go(u, rc);
 }
 
 int store_note(struct store *s, const char *kind, const char *id, const char *text,
                store_done_fn *done, void *arg)
 {
     struct update *u;
-    int rc;
+    int rc = begin(s, true, done, arg, &u);
 
-    if (!may_begin(s))
-        return ERR_BUSY;
-    u = update_new(s, true, done, arg);
-    if (!u)
-        return ERR_NOMEM;
+    if (rc != OK)
+        return rc;
     u->note = note_new(kind, id, text);
     rc = u->note ? notes_put(s->notes, kind, id, text) : ERR_NOMEM;
-    if (rc != OK) {
+    if (rc == OK)
+        line_up(u);
+    else
         update_free(u);
-        return rc;
+    return rc;
+}
+
+bool store_owes(const struct store *s)
+{
+    return s->owed.count > 0 || s->owed.lost;
+}
+
+int store_settle(struct store *s, store_done_fn *done, void *arg)
+{
+    struct update *u;
+    int rc = begin(s, true, done, arg, &u);
+
+    if (rc == OK) {
+        u->first.change.number = ++s->number;
+        line_up(u);
     }
-    u->state = UPDATE_READY;
-    update_queue(u);
-    loop_post(s->loop, &s->pump);
-    return OK;
-}
-
-/* --- looking */
-
-struct each {
-    struct store *store;
-    int64_t now_s;
-    void (*in_force)(void *arg, const struct grant *g);
-    void (*any)(void *arg, struct grant *g, enum grant_state state);
-    void *arg;
-};
-
-static void each_grant(void *arg, struct grant *g)
-{
-    struct each *e = arg;
-    enum grant_state state = grant_table_state(e->store->table, g, e->now_s);
-
-    if (e->any)
-        e->any(e->arg, g, state);
-    else if (state == GRANT_ACTIVE || state == GRANT_NOT_YET)
-        e->in_force(e->arg, g);
-}
-
-void store_each_grant(struct store *s, void (*fn)(void *arg, const struct grant *g), void *arg)
-{
-    struct each e = {s, loop_wall_s(s->loop), fn, NULL, arg};
-
-    grant_table_each_grant(s->table, each_grant, &e);
-}
-
-void store_each_grant_state(struct store *s,
-                            void (*fn)(void *arg, struct grant *g, enum grant_state state),
-                            void *arg)
-{
-    struct each e = {s, loop_wall_s(s->loop), NULL, fn, arg};
-
-    grant_table_each_grant(s->table, each_grant, &e);
-}
-
-struct grant *store_find_grant(struct store *s, const char *id, const struct identity *token)
-{
-    struct grant *g = grant_table_find(s->table, id);
-
-    if (!g || (token && grant_table_bars(s->table, token)))
-        return NULL;
-    return grant_table_state(s->table, g, loop_wall_s(s->loop)) <= GRANT_NOT_YET ? g : NULL;
-}
-
-void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
-                           void *arg)
-{
-    grant_table_each_revocation(s->table, fn, arg);
-}
-
-const char *store_find_note(struct store *s, const char *kind, const char *id)
-{
-    return notes_find(s->notes, kind, id);
-}
-
-void store_each_note(struct store *s, const char *kind,
-                     void (*fn)(void *arg, const char *id, const char *text), void *arg)
-{
-    notes_each(s->notes, kind, fn, arg);
+    return rc;
 }

@@ -1,8 +1,9 @@
 /* The store: the durable authority over grants and revocations. SQLite (WAL, synchronous=FULL) on
  * a thread of its own, so a slow disk delays nobody's revocation: design decision 8. Order of a
  * change: number it, post it to every worker, they apply it, close what it hits and acknowledge,
- * commit, then the caller is told. When the commit fails the caller hears ERR_IO, and closed stays
- * closed. Survives kill -9: what was acknowledged is there after restart.
+ * commit, then the caller is told. When the commit fails the caller hears ERR_IO, closed stays
+ * closed, and what has ended is written with the next commit. Survives kill -9: what was
+ * acknowledged is there after restart.
  *
  *   control thread                    workers                     store thread
  *   number, apply to own copy  -->    apply, close, ack
@@ -87,6 +88,11 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
 int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *arg) SL_MUST;
 int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done,
                  void *arg) SL_MUST;
+/* Has something ended whose transaction failed? It goes to the disk with the next one; whoever asks
+ * again for the end of what is no longer there waits for that with store_settle, whose done tells
+ * as that of any change. */
+bool store_owes(const struct store *s);
+int store_settle(struct store *s, store_done_fn *done, void *arg) SL_MUST;
 /* The configuration's grants as a whole: adds, replaces, removes those that are no longer there;
  * takes over limits and separator. Not durable, but for the tokens that are barred with what was
  * taken away (store_plan.h), and a revoked one stays revoked. Where the API

@@ -70,23 +70,38 @@ int plan_ungrant(struct plan *p, const char *id)
     return OK;
 }
 
+static void item_clear(struct change_item *i)
+{
+    union {
+        const void *read;
+        void *own;
+    } held = {.read = i->id};
+
+    grant_unref(i->grant);
+    sl_free(held.own);
+    held.read = i->revocation;
+    revocation_free(held.own);
+}
+
 void plan_clear(struct plan *p)
 {
-    size_t i;
-
-    for (i = 0; i < p->change.count; i++) {
-        union {
-            const void *read;
-            void *own;
-        } held = {.read = p->at[i].id};
-
-        grant_unref(p->at[i].grant);
-        sl_free(held.own);
-        held.read = p->at[i].revocation;
-        revocation_free(held.own);
-    }
+    for (size_t i = 0; i < p->change.count; i++)
+        item_clear(&p->at[i]);
     sl_free(p->at);
     memset(p, 0, sizeof(*p));
+}
+
+void plan_keep_ends(struct plan *p)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < p->change.count; i++) {
+        if (p->at[i].kind == CHANGE_UNGRANT || p->at[i].kind == CHANGE_REVOKE)
+            p->at[kept++] = p->at[i];
+        else
+            item_clear(&p->at[i]);
+    }
+    p->change.count = kept;
 }
 
 static bool binds(const struct grant *g, const char *issuer, const char *jti)

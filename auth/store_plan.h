@@ -13,6 +13,8 @@ struct plan {
 };
 
 void plan_clear(struct plan *p);
+/* Drops all that is neither a revocation nor the end of a grant. */
+void plan_keep_ends(struct plan *p);
 /* Takes r, also on failure; NULL is ERR_NOMEM. */
 int plan_revocation(struct plan *p, struct revocation *r) SL_MUST;
 int plan_grant(struct plan *p, struct grant *g) SL_MUST;

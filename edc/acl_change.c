@@ -37,9 +37,22 @@ struct acl_change {
     size_t ngone;
     bool failed; /* a step */
     bool undone;
+    bool settled; /* DeleteAcls: it was looked whether a former end is still owed to the disk */
 };
 
 /* --- steps */
+
+static void refuse(struct acl_item *it, int error, const char *why)
+{
+    it->error = error;
+    it->why = why;
+}
+
+static void refuse_all(struct acl_change *c, int error, const char *why)
+{
+    for (size_t i = 0; i < c->nitems; i++)
+        refuse(&c->items[i], error, why);
+}
 
 static int step_add(struct acl_change *c, const struct acl_right *r, bool put)
 {
@@ -276,6 +289,34 @@ static void change_finish(struct acl_change *c)
         loop_post(a->loop, &a->turn);
 }
 
+static void on_settled(void *arg, int result, unsigned closed)
+{
+    struct acl_change *c = arg;
+
+    (void)closed;
+    c->pending--;
+    if (result != OK)
+        refuse_all(c, KAFKA_UNKNOWN_SERVER_ERROR, "A former end is not on the disk yet.");
+    change_go_on(c);
+}
+
+/* Whoever asks again after an error finds nothing to end any more: it is not done before what the
+ * first time could not be written is on the disk. */
+static void settle(struct acl_change *c)
+{
+    int rc = OK;
+
+    c->settled = true;
+    if (c->failed || !store_owes(c->changes.store))
+        return;
+    c->pending++;
+    rc = store_settle(c->changes.store, on_settled, c);
+    if (rc == OK)
+        return;
+    c->pending--;
+    refuse_all(c, KAFKA_UNKNOWN_SERVER_ERROR, "A former end is not on the disk yet.");
+}
+
 static void change_go_on(struct acl_change *c)
 {
     steps_run(c);
@@ -283,6 +324,8 @@ static void change_go_on(struct acl_change *c)
         undo(c);
         steps_run(c);
     }
+    if (c->pending == 0 && c->begun == c->nsteps && c->ask->head.api == 31 && !c->settled)
+        settle(c);
     if (c->pending == 0 && c->begun == c->nsteps)
         change_finish(c);
 }
@@ -302,12 +345,6 @@ static bool follows(const struct acl_right *rights, size_t n, const struct acl_s
     return false;
 }
 
-static void refuse(struct acl_item *it, int error, const char *why)
-{
-    it->error = error;
-    it->why = why;
-}
-
 /* A login takes GRANT_SET_MAX grants of a subject; with more nobody would get in any more. */
 static bool too_many(const struct acl_right *rights, size_t n, const struct acl_search *s,
                      const char *subject)
@@ -319,12 +356,6 @@ static bool too_many(const struct acl_right *rights, size_t n, const struct acl_
     for (size_t i = 0; i < n; i++)
         count += strcmp(rights[i].subject, subject) == 0 && !acl_in_force(s, &rights[i]);
     return count > GRANT_SET_MAX;
-}
-
-static void refuse_all(struct acl_change *c, int error, const char *why)
-{
-    for (size_t i = 0; i < c->nitems; i++)
-        refuse(&c->items[i], error, why);
 }
 
 static void plan_create(struct acl_change *c)
@@ -569,7 +600,7 @@ void acl_change_orphan(struct acl *a)
     a->first = a->last = NULL;
     c->ask->acl = NULL;
     c->nsteps = c->begun;
-    c->undone = true;
+    c->undone = c->settled = true;
     if (c->pending > 0)
         return;
     acl_ask_free(c->ask);

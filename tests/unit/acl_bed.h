@@ -1,6 +1,6 @@
 /* The ACL listener in the test's own loop: connections over socketpairs in clear, a store in
- * memory whose two workers acknowledge at once or when the test says so. Messages are JSON text
- * (tests/unit/wire.h). */
+ * memory, or on a disk, whose two workers acknowledge at once or when the test says so. Messages
+ * are JSON text (tests/unit/wire.h). */
 #ifndef TESTS_ACL_BED_H
 #define TESTS_ACL_BED_H
 
@@ -11,7 +11,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "audit/audit.h"
@@ -34,6 +37,7 @@ static struct acl *acl;
 static struct audit *trail;
 static struct audit_ring *ring;
 static char trail_path[64];
+static const char *store_path; /* NULL: in memory */
 
 /* --- workers */
 
@@ -319,7 +323,7 @@ static inline void open_bed(void)
     config = config_with(USERS);
     loop = loop_new();
     ticker = loop_timer_new(loop, on_tick, NULL);
-    store = store_open(NULL, loop, config, err, sizeof(err));
+    store = store_open(store_path, loop, config, err, sizeof(err));
     assert_non_null(store);
     assert_int_equal(store_start(store, &peers, NULL, NULL), OK);
     strcpy(trail_path, "/tmp/sluice-acl-XXXXXX");

@@ -374,6 +374,76 @@ static void no_trail(void **state)
     audit_close(full);
 }
 
+/* --- without a disk */
+
+static char on_disk[64], in_wal[72];
+
+static int set_up_on_disk(void **state)
+{
+    char dir[] = "/tmp/sluice-acl-XXXXXX";
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(on_disk, sizeof(on_disk), "%s/s.db", dir);
+    snprintf(in_wal, sizeof(in_wal), "%s-wal", on_disk);
+    store_path = on_disk;
+    return set_up(state);
+}
+
+static int tear_down_on_disk(void **state)
+{
+    tear_down(state);
+    store_path = NULL;
+    unlink(on_disk);
+    *strrchr(on_disk, '/') = '\0';
+    return rmdir(on_disk);
+}
+
+static int64_t error_of_end(void)
+{
+    json_t *j = answer(31, 3, WAIT_MS), *first = NULL, *match = NULL;
+    int64_t error;
+    first = json_array_get(json_object_get(j, "filterResults"), 0);
+    match = json_array_get(json_object_get(first, "matchingAcls"), 0);
+    assert_non_null(first);
+    error = json_integer_value(json_object_get(first, "errorCode"));
+    if (error == 0 && match)
+        error = json_integer_value(json_object_get(match, "errorCode"));
+    json_decref(j);
+    return error;
+}
+
+/* A DeleteAcls that does not reach the disk has closed what it hits, but it is not done, however
+ * often it is asked, until it is durable. */
+static void full_disk(void **state)
+{
+    (void)state;
+    struct rlimit was, none;
+    struct stat st;
+    login();
+    ask(30, 3, START);
+    expect(30, 3, DONE3);
+    assert_int_equal(stat(in_wal, &st), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &was);
+    none = was;
+    none.rlim_cur = (rlim_t)st.st_size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    for (int i = 0; i < 3; i++) {
+        ask(31, 3, END);
+        int64_t error = error_of_end();
+        if (error == 0)
+            setrlimit(RLIMIT_FSIZE, &was);
+        assert_int_equal(error, -1);
+        assert_int_equal(in_force(), 0);
+    }
+    setrlimit(RLIMIT_FSIZE, &was);
+    ask(31, 3, END);
+    assert_int_equal(error_of_end(), 0);
+    close_bed();
+    open_bed();
+    assert_int_equal(in_force(), 0);
+}
+
 /* --- without memory */
 
 static void no_memory(void **state)
@@ -418,6 +488,7 @@ int main(void)
         acl_test(too_many),
         acl_test(no_room),
         acl_test(no_trail),
+        cmocka_unit_test_setup_teardown(full_disk, set_up_on_disk, tear_down_on_disk),
         acl_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

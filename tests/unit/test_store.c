@@ -237,38 +237,113 @@ static void survives_kill(void **state)
     bed_close();
 }
 
-/* A disk that takes no more: the caller hears it, closed stays closed, a grant is taken back, and
- * when there is room again everything works. */
-static void disk_full(void **state)
+/* --- a disk that takes no more */
+
+static struct rlimit room;
+
+static void no_room_on_disk(void)
 {
-    struct rlimit was, none;
+    struct rlimit none;
     struct stat st;
     char wal[128];
 
+    snprintf(wal, sizeof(wal), "%s-wal", path);
+    assert_int_equal(stat(wal, &st), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &room);
+    none = room;
+    none.rlim_cur = (rlim_t)st.st_size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+}
+
+static void room_on_disk(void)
+{
+    setrlimit(RLIMIT_FSIZE, &room);
+}
+
+/* The caller hears it, closed stays closed, a grant is taken back, and when there is room again
+ * everything works. */
+static void disk_full(void **state)
+{
     (void)state;
     bed_open(path, config);
     assert_int_equal(put(GRANT(.id = "t1")), OK);
     expect(0, TOKEN(.transfer = "t1"), LOGIN_OK);
-    snprintf(wal, sizeof(wal), "%s-wal", path);
-    assert_int_equal(stat(wal, &st), 0);
-    signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &was);
-    none = was;
-    none.rlim_cur = (rlim_t)st.st_size;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    no_room_on_disk();
     assert_int_equal(put(GRANT(.id = "t2")), ERR_IO);
     assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), ERR_IO);
     assert_int_equal(bed.closed, 1);
     assert_false(has_grant("t2"));
     expect(1, TOKEN(.transfer = "t2"), LOGIN_NO_GRANT);
     expect(1, TOKEN(.transfer = "t1"), LOGIN_REVOKED);
-    setrlimit(RLIMIT_FSIZE, &was);
+    room_on_disk();
     assert_int_equal(revoke_now(REVOKE_TRANSFER, "", "t1"), OK);
     assert_int_equal(put(GRANT(.id = "t2")), OK);
     bed_close();
     bed_open(path, config);
     expect(1, TOKEN(.transfer = "t1"), LOGIN_REVOKED);
     expect(1, TOKEN(.transfer = "t2"), LOGIN_OK);
+    bed_close();
+}
+
+static int settle_now(void)
+{
+    int rc = store_settle(bed.store, done, &bed);
+
+    return rc != OK ? rc : wait_done();
+}
+
+/* A grant that ended while the disk was full is gone from memory, so nobody can end it once more:
+ * what asks again hears "done" only when it is gone from the disk as well. */
+static void ends_are_owed(void **state)
+{
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1")), OK);
+    assert_int_equal(put(GRANT(.id = "t2")), OK);
+    assert_false(store_owes(bed.store));
+    no_room_on_disk();
+    assert_int_equal(store_ungrant(bed.store, "t1", done, &bed), OK);
+    assert_int_equal(wait_done(), ERR_IO);
+    assert_true(store_owes(bed.store));
+    assert_int_equal(store_ungrant(bed.store, "t1", done, &bed), ERR_UNKNOWN);
+    assert_int_equal(settle_now(), ERR_IO);
+    assert_true(store_owes(bed.store));
+    room_on_disk();
+    assert_int_equal(settle_now(), OK);
+    assert_false(store_owes(bed.store));
+    bed_close();
+    bed_open(path, config);
+    assert_false(has_grant("t1"));
+    assert_true(has_grant("t2"));
+    bed_close();
+}
+
+/* Whatever is written next takes it along, with the tokens of the sessions that it closed, which
+ * are closed once only; and a grant that comes after it stays. */
+static void owed_goes_along(void **state)
+{
+    (void)state;
+    bed_open(path, config);
+    assert_int_equal(put(GRANT(.id = "t1", .agreement = "agr")), OK);
+    assert_int_equal(put(GRANT(.id = "t2", .agreement = "agr")), OK);
+    assert_int_equal(put(GRANT(.id = "t3")), OK);
+    expect(0, TOKEN(.shared_subjects = false, .jti = "of-t1"), LOGIN_OK);
+    no_room_on_disk();
+    assert_int_equal(revoke_now(REVOKE_AGREEMENT, "", "agr"), ERR_IO);
+    assert_int_equal(bed.closed, 1);
+    assert_int_equal(store_ungrant(bed.store, "t3", done, &bed), OK);
+    assert_int_equal(wait_done(), ERR_IO);
+    room_on_disk();
+    assert_int_equal(put(GRANT(.id = "t3")), OK);
+    assert_false(store_owes(bed.store));
+    bed_close();
+    bed_open(path, config);
+    assert_true(has_revocation("agreement:agr"));
+    assert_true(has_revocation("transfer:t2"));
+    assert_true(has_revocation("jti:of-t1"));
+    assert_false(has_grant("t1"));
+    assert_true(has_grant("t3"));
     bed_close();
 }
 
@@ -477,6 +552,8 @@ int main(void)
         T(before_the_start),
         T(survives_kill),
         T(disk_full),
+        T(ends_are_owed),
+        T(owed_goes_along),
         T(workers_that_fail),
         T(waits_for_all),
         T(closed_in_the_middle),
