@@ -215,6 +215,8 @@ void view_metrics(const struct view *v, view_metric_fn *line, void *arg)
          COUNTER(fetch_joined)},
         {"sluice_upstream_failures_total", "counter", "Requests that a broker left unanswered.",
          COUNTER(upstream_failures)},
+        {"sluice_cleanups_total", "counter",
+         "Groups and transactions tidied up behind ended grants.", COUNTER(cleanups)},
         {"sluice_held_bytes", "gauge", "Buffers held by the workers.", COUNTER(held_bytes)},
     };
 #undef COUNTER

@@ -716,11 +716,6 @@ int store_note(struct store *s, const char *kind, const char *id, const char *te
     return rc;
 }
 
-bool store_owes(const struct store *s)
-{
-    return s->owed.count > 0 || s->owed.lost;
-}
-
 int store_settle(struct store *s, store_done_fn *done, void *arg)
 {
     struct update *u;

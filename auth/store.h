@@ -88,10 +88,10 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
 int store_ungrant(struct store *s, const char *id, store_done_fn *done, void *arg) SL_MUST;
 int store_revoke(struct store *s, const struct revocation *r, store_done_fn *done,
                  void *arg) SL_MUST;
-/* Has something ended whose transaction failed? It goes to the disk with the next one; whoever asks
- * again for the end of what is no longer there waits for that with store_settle, whose done tells
- * as that of any change. */
-bool store_owes(const struct store *s);
+/* How many changes have ended something whose transaction failed. They go to the disk with the next
+ * one; whoever asks again for the end of what is no longer there waits for that with store_settle,
+ * whose done tells as that of any change. */
+size_t store_owes(const struct store *s);
 int store_settle(struct store *s, store_done_fn *done, void *arg) SL_MUST;
 /* The configuration's grants as a whole: adds, replaces, removes those that are no longer there;
  * takes over limits and separator. Not durable, but for the tokens that are barred with what was

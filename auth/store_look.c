@@ -61,3 +61,8 @@ void store_each_note(struct store *s, const char *kind,
 {
     notes_each(s->notes, kind, fn, arg);
 }
+
+size_t store_owes(const struct store *s)
+{
+    return s->owed.count + s->owed.lost;
+}

@@ -88,11 +88,11 @@ static void revocation_event(struct audit_event *e, const struct revocation *r)
     case REVOKE_JTI:
         e->jti = r->value;
         break;
-    case REVOKE_SUBJECT:
     case REVOKE_SESSION:
         e->resource_type = "session";
         e->resource = r->value;
         return;
+    case REVOKE_SUBJECT:
     case REVOKE_TOKEN:
     case REVOKE_ISSUER:
         e->subject = or_null(r->value);

@@ -65,6 +65,9 @@ static void put_own_metrics(struct control *c, struct metrics *m)
     metrics_line(m, "sluice_grants", "", "gauge", "Grants in force.", (double)grants);
     metrics_line(m, "sluice_revocations", "", "gauge", "Revocations in force.",
                  (double)revocations);
+    metrics_line(m, "sluice_store_owed", "", "gauge",
+                 "Ends that are in force and could not be written yet.",
+                 (double)store_owes(c->gate.store));
 }
 
 static void get_metrics(void *arg, struct ask *a)

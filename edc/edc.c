@@ -171,8 +171,10 @@ int edc_config(struct edc *e, const struct config *c)
 
 void edc_metrics(const struct edc *e, signaling_metric_fn *line, void *arg)
 {
-    if (e->signaling)
-        signaling_metrics(e->signaling, line, arg);
+    if (!e->signaling)
+        return;
+    signaling_metrics(e->signaling, line, arg);
+    events_metrics(e->events, line, arg);
 }
 
 void edc_free(struct edc *e)

@@ -1,10 +1,12 @@
 #include "edc/events.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "audit/audit.h"
 #include "auth/jwt.h"
+#include "auth/secret.h"
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -15,6 +17,8 @@
 #define RETRY_US     (200 * UINT64_C(1000))
 #define SECOND_US    (1000 * UINT64_C(1000))
 #define REASON_BYTES 192
+#define NOTE_KIND    "event"
+#define KEY_BYTES    (SECRET_TEXT_BYTES + 1)
 
 /* An event that is being carried out. */
 struct incoming {
@@ -24,6 +28,8 @@ struct incoming {
     struct ask *ask;
     struct secevent event;
     struct seen_id *seen; /* while ev lives */
+    char key[KEY_BYTES];
+    bool noted; /* its note is asked for */
     unsigned next_revocation, under_way, closed;
     int result;
 };
@@ -46,16 +52,49 @@ struct events {
     struct loop_timer *retry;
     struct loop_timer *second; /* of the audit's bound */
     unsigned refused;          /* in it */
+    uint64_t taken[SECEVENT_SOURCES], not_taken[SECEVENT_SOURCES], failed[SECEVENT_SOURCES];
 };
 
 /* --- ids */
 
-/* A way's ids are its own, and an issuer's. */
-static void seen_key(char *out, size_t n, enum secevent_source s, const struct secevent *e)
+/* A way's ids are its own, and an issuer's. Hashed: ids may be long. */
+static int seen_key(char out[KEY_BYTES], enum secevent_source s, const struct secevent *e)
 {
-    char way = s == SECEVENT_SET ? 's' : s == SECEVENT_LOGOUT ? 'l' : 'k';
+    char text[2 * IDENTITY_TEXT_MAX + 1];
 
-    snprintf(out, n, "%c%s\n%s", way, e->issuer, e->id);
+    out[0] = s == SECEVENT_SET ? 's' : s == SECEVENT_LOGOUT ? 'l' : 'k';
+    snprintf(text, sizeof(text), "%s\n%s", e->issuer, e->id);
+    return secret_hash(text, out + 1);
+}
+
+/* The note outlives a restart; it stands behind all that the event revokes, so that an event which
+ * was cut short can come again. */
+static int keep_note(struct events *ev, const char *key, int64_t over_s, store_done_fn *done,
+                     void *arg)
+{
+    char until[24];
+
+    snprintf(until, sizeof(until), "%lld", (long long)over_s);
+    return store_note(ev->parts.changes.store, NOTE_KIND, key, until, done, arg);
+}
+
+static void drop_note(void *arg, const char *key)
+{
+    struct events *ev = arg;
+
+    if (store_note(ev->parts.changes.store, NOTE_KIND, key, NULL, NULL, NULL) != OK)
+        log_warn("events", "the note of an event stays in the store for now");
+}
+
+static void take_up(void *arg, const char *key, const char *until)
+{
+    struct events *ev = arg;
+    struct seen_id *id = seen_add(ev->seen, key, strtoll(until, NULL, 10), 0);
+
+    if (id)
+        seen_done(id);
+    else
+        log_error("events", "an event that was taken before the start is not remembered");
 }
 
 /* --- the trail */
@@ -161,6 +200,7 @@ static void refuse(struct events *ev, enum secevent_source source, struct ask *a
 {
     bool later = f == SECEVENT_KEY || f == SECEVENT_NO_MEMORY;
 
+    ev->not_taken[source]++;
     audit_refused(ev, source, a, e, why);
     answer_error(source, a, later ? 503 : 400, err_of(f), why);
 }
@@ -172,10 +212,15 @@ static void finish(struct incoming *in)
     struct events *ev = in->ev;
 
     if (ev) {
-        if (in->result == OK)
+        if (in->result == OK) {
+            ev->taken[in->source]++;
             seen_done(in->seen);
-        else
+        } else {
+            ev->failed[in->source]++;
             seen_remove(ev->seen, in->seen);
+            if (in->noted)
+                drop_note(ev, in->key);
+        }
         ev->nunder_way--;
         *in->prev = in->next;
         if (in->next)
@@ -230,13 +275,18 @@ static void go_on(struct incoming *in)
         if (in->result == OK)
             in->under_way++;
     }
+    if (in->result == OK && in->next_revocation == e->count && !in->noted && in->ev) {
+        in->noted = true;
+        in->result = keep_note(in->ev, in->key, e->over_s, on_done, in);
+        in->under_way += in->result == OK;
+    }
     if (in->under_way == 0)
         finish(in);
 }
 
 /* Takes e's revocations when it returns true; otherwise nothing has happened. */
 static bool carry_out(struct events *ev, enum secevent_source source, struct ask *a,
-                      struct secevent *e, const char *key)
+                      struct secevent *e, const char key[KEY_BYTES])
 {
     struct incoming *in;
 
@@ -254,6 +304,7 @@ static bool carry_out(struct events *ev, enum secevent_source source, struct ask
     in->source = source;
     in->ask = a;
     in->event = *e;
+    memcpy(in->key, key, KEY_BYTES);
     e->count = 0;
     in->next = ev->under_way;
     in->prev = &ev->under_way;
@@ -265,12 +316,28 @@ static bool carry_out(struct events *ev, enum secevent_source source, struct ask
     return true;
 }
 
+/* Nothing is to be done; it is remembered all the same. */
+static bool only_remember(struct events *ev, const struct secevent *e, const char key[KEY_BYTES])
+{
+    struct seen_id *id = seen_add(ev->seen, key, e->over_s, loop_wall_s(ev->loop));
+
+    if (!id)
+        return false;
+    seen_done(id);
+    if (keep_note(ev, key, e->over_s, NULL, NULL) != OK)
+        log_warn("events", "an event that revokes nothing is forgotten with a restart");
+    return true;
+}
+
 static void take(struct events *ev, enum secevent_source source, struct ask *a, struct secevent *e)
 {
-    char key[2 * IDENTITY_TEXT_MAX + 2];
-    struct seen_id *before, *id;
+    char key[KEY_BYTES];
+    struct seen_id *before;
 
-    seen_key(key, sizeof(key), source, e);
+    if (seen_key(key, source, e) != OK) {
+        refuse(ev, source, a, e, SECEVENT_NO_MEMORY, "out of memory");
+        return;
+    }
     before = seen_find(ev->seen, key);
     if (before && seen_is_done(before)) {
         refuse(ev, source, a, e, SECEVENT_MALFORMED, "it was taken before");
@@ -279,9 +346,9 @@ static void take(struct events *ev, enum secevent_source source, struct ask *a, 
     } else if (e->count > 0) {
         if (!carry_out(ev, source, a, e, key))
             refuse(ev, source, a, e, SECEVENT_NO_MEMORY, "too many events; try again");
-    } else if ((id = seen_add(ev->seen, key, e->over_s, loop_wall_s(ev->loop))) != NULL) {
-        seen_done(id);
+    } else if (only_remember(ev, e, key)) {
         audit(ev, source, a, e, "nothing to be revoked", false);
+        ev->taken[source]++;
         answer_done(source, a);
     } else {
         refuse(ev, source, a, e, SECEVENT_NO_MEMORY, "too many events; try again");
@@ -413,13 +480,37 @@ struct events *events_new(struct loop *l, const struct edc_parts *p)
         return NULL;
     ev->loop = l;
     ev->parts = *p;
-    ev->seen = seen_new(EVENTS_SEEN_MAX);
+    ev->seen = seen_new(EVENTS_SEEN_MAX, drop_note, ev);
     ev->retry = loop_timer_new(l, on_retry, ev);
     ev->second = loop_timer_new(l, on_second, ev);
-    if (ev->seen && ev->retry && ev->second)
-        return ev;
-    events_free(ev);
-    return NULL;
+    if (!ev->seen || !ev->retry || !ev->second) {
+        events_free(ev);
+        return NULL;
+    }
+    store_each_note(p->changes.store, NOTE_KIND, take_up, ev);
+    return ev;
+}
+
+void events_metrics(const struct events *ev,
+                    void (*line)(void *arg, const char *name, const char *labels, const char *type,
+                                 const char *help, double value),
+                    void *arg)
+{
+    const struct {
+        const char *name;
+        const uint64_t *counts;
+    } results[] = {{"taken", ev->taken}, {"refused", ev->not_taken}, {"failed", ev->failed}};
+    char labels[96];
+
+    for (int i = 0; i < SECEVENT_SOURCES; i++) {
+        for (size_t r = 0; r < sizeof(results) / sizeof(*results); r++) {
+            snprintf(labels, sizeof(labels), "way=\"%s\",result=\"%s\"",
+                     secevent_source_name((enum secevent_source)i), results[r].name);
+            line(arg, "sluice_events_total", labels, "counter",
+                 "Events of issuers, by way and by what became of them.",
+                 (double)results[r].counts[i]);
+        }
+    }
 }
 
 void events_free(struct events *ev)

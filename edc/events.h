@@ -7,11 +7,11 @@
  *   POST /keycloak/k_push_not_before  204, or 400
  *
  * Anybody may call them: what counts is the signature. The good answer leaves when the revocations
- * are in force and durable; 503 asks for another try. An event is taken once: its id is remembered
- * until it is too old to be taken. One that is signed with a key that we lack waits for a moment
- * until the issuer's keys have been fetched anew. Every event that is taken or refused is in the
- * audit trail; of the refused so many a second, and the rest as a number, so that strangers cannot
- * fill it.
+ * are in force and durable; 503 asks for another try. An event is taken once: its id is remembered,
+ * in the store too, until it is too old to be taken. One that is signed with a key that we lack
+ * waits for a moment until the issuer's keys have been fetched anew. Every event that is taken or
+ * refused is in the audit trail; of the refused so many a second, and the rest as a number, so that
+ * strangers cannot fill it.
  *
  * Owned by struct edc, control thread. */
 #ifndef EDC_EVENTS_H
@@ -32,6 +32,11 @@
 struct events;
 
 struct events *events_new(struct loop *l, const struct edc_parts *p) SL_MUST;
+/* What was taken, refused, or could not be carried out, by way. */
+void events_metrics(const struct events *e,
+                    void (*line)(void *arg, const char *name, const char *labels, const char *type,
+                                 const char *help, double value),
+                    void *arg);
 /* After the server, before the store is closed. What is under way is finished by the store. */
 void events_free(struct events *e);
 

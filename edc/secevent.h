@@ -31,6 +31,7 @@ enum secevent_source {
     SECEVENT_LOGOUT_ADMIN,
     SECEVENT_NOT_BEFORE_ADMIN
 };
+#define SECEVENT_SOURCES (SECEVENT_NOT_BEFORE_ADMIN + 1)
 
 enum secevent_fault {
     SECEVENT_FINE,

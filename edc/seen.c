@@ -15,7 +15,9 @@ struct seen_id {
 
 struct seen {
     size_t count, max;
-    int64_t swept_s; /* when it was last gone through for room */
+    int64_t swept_s; /* when it was last gone through */
+    void (*gone)(void *arg, const char *key);
+    void *arg;
     struct seen_id *buckets[BUCKETS];
 };
 
@@ -28,12 +30,15 @@ static size_t bucket_of(const char *key)
     return (size_t)((h ^ h >> 32) % BUCKETS);
 }
 
-struct seen *seen_new(size_t max)
+struct seen *seen_new(size_t max, void (*gone)(void *arg, const char *key), void *arg)
 {
     struct seen *s = sl_calloc(1, sizeof(*s));
 
-    if (s)
-        s->max = max;
+    if (!s)
+        return NULL;
+    s->max = max;
+    s->gone = gone;
+    s->arg = arg;
     return s;
 }
 
@@ -78,8 +83,10 @@ static void sweep(struct seen *s, int64_t now_s)
     for (size_t i = 0; i < BUCKETS; i++) {
         for (struct seen_id *id = s->buckets[i]; id; id = next) {
             next = id->next;
-            if (id->done && id->over_s < now_s)
-                seen_remove(s, id);
+            if (!id->done || id->over_s >= now_s)
+                continue;
+            s->gone(s->arg, id->key);
+            seen_remove(s, id);
         }
     }
 }
@@ -90,7 +97,7 @@ struct seen_id *seen_add(struct seen *s, const char *key, int64_t over_s, int64_
     size_t n = strlen(key) + 1;
     struct seen_id *id;
 
-    if (s->count >= s->max)
+    if (s->count >= s->max || now_s - s->swept_s >= SEEN_SWEEP_S)
         sweep(s, now_s);
     if (s->count >= s->max)
         return NULL;

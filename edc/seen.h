@@ -2,8 +2,8 @@
  * to be taken anyway. Bounded; when it is full nothing is forgotten before its time, and nothing
  * more is added.
  *
- * Owned by struct events, control thread. A restart forgets: a revocation that is made again by a
- * replay is the one that was made, up to the same time. */
+ * Owned by struct events, which keeps a note of each in the store, so that a restart forgets none.
+ * Control thread. */
 #ifndef EDC_SEEN_H
 #define EDC_SEEN_H
 
@@ -16,7 +16,11 @@
 struct seen;
 struct seen_id;
 
-struct seen *seen_new(size_t max) SL_MUST;
+/* What is too old is gone through so often at most, when something is added. */
+#define SEEN_SWEEP_S 60
+
+/* gone is told of each that has become too old, before it is forgotten; it must not change s. */
+struct seen *seen_new(size_t max, void (*gone)(void *arg, const char *key), void *arg) SL_MUST;
 void seen_free(struct seen *s);
 /* NULL: not seen. */
 struct seen_id *seen_find(const struct seen *s, const char *key);

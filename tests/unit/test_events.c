@@ -146,28 +146,26 @@ static uint16_t free_port(void)
     return ntohs(at.sin_port);
 }
 
-static int setup(void **state)
+static struct edc_parts parts;
+static bool own_file; /* the store is on the disk */
+static char store_dir[64], store_file[80];
+
+static void open_all(void)
 {
     struct store_peers peers = {.count = 1, .apply = apply};
-    struct edc_parts parts = {.keys = keys, .unknown_kid = unknown_kid};
     struct server_settings s = {.name = "signaling",
                                 .listen = {"127.0.0.1", free_port()},
                                 .body_max = EDC_BODY_MAX,
                                 .guard = let_all_in};
     char err[512] = "";
 
-    (void)state;
-    which = 0;
-    unknown_kids = apply_fails = hold = 0;
     changes = nheld = 0;
     loop = loop_new();
-    store = store_open(NULL, loop, config, err, sizeof(err));
-    assert_non_null(store);
+    store = store_open(own_file ? store_file : NULL, loop, config, err, sizeof(err));
+    if (!store)
+        fail_msg("%s", err);
     assert_int_equal(store_start(store, &peers, NULL, NULL), OK);
-    strcpy(trail_path, "/tmp/sluice-events-XXXXXX");
-    close(mkstemp(trail_path));
-    trail = audit_open(trail_path, false, err, sizeof(err));
-    trail_ring = audit_ring_new(trail);
+    parts = (struct edc_parts){.keys = keys, .unknown_kid = unknown_kid};
     parts.changes = (struct changes){.store = store, .audit = trail_ring};
     events = events_new(loop, &parts);
     assert_non_null(events);
@@ -180,12 +178,10 @@ static int setup(void **state)
     while (changes == 0) /* what was in force at the start */
         usleep(1000);
     changes = 0;
-    return 0;
 }
 
-static int teardown(void **state)
+static void close_all(void)
 {
-    (void)state;
     loop_stop(loop);
     pthread_join(thread, NULL);
     server_free(server);
@@ -193,11 +189,50 @@ static int teardown(void **state)
     for (unsigned i = 0; i < nheld; i++)
         change_ack_done(held[i], OK, 0);
     store_close(store);
+    loop_free(loop);
+}
+
+static int setup(void **state)
+{
+    char err[512] = "";
+
+    (void)state;
+    which = 0;
+    unknown_kids = apply_fails = hold = 0;
+    strcpy(trail_path, "/tmp/sluice-events-XXXXXX");
+    close(mkstemp(trail_path));
+    trail = audit_open(trail_path, false, err, sizeof(err));
+    trail_ring = audit_ring_new(trail);
+    open_all();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    close_all();
     audit_ring_free(trail_ring);
     audit_close(trail);
     unlink(trail_path);
-    loop_free(loop);
     return 0;
+}
+
+static int setup_on_disk(void **state)
+{
+    strcpy(store_dir, "/tmp/sluice-events-XXXXXX");
+    if (!mkdtemp(store_dir))
+        return -1;
+    snprintf(store_file, sizeof(store_file), "%s/s.db", store_dir);
+    own_file = true;
+    return setup(state);
+}
+
+static int teardown_on_disk(void **state)
+{
+    teardown(state);
+    own_file = false;
+    unlink(store_file);
+    return rmdir(store_dir);
 }
 
 /* --- asking */
@@ -440,6 +475,69 @@ static void nothing_to_do(void **state)
     free(text);
 }
 
+/* Each way remembers over a restart what it has taken, whether there was something to do or not;
+ * what could not be carried out is not among it. */
+static void once_over_a_restart(void **state)
+{
+    char *set = set_text("e1", "sluice"), *other = set_text("e2", "sluice");
+    char *kick = admin_text(key, "k1", "a1", "LOGOUT", "");
+    char *push = admin_text(key, "k1", "a2", "PUSH_NOT_BEFORE", ",\"notBefore\":1700000000");
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        bool first = i == 0;
+
+        assert_int_equal(post("/security-events", AS_SET, set), first ? 202 : 400);
+        assert_int_equal(post("/keycloak/k_logout", "Content-Type: text/plain", kick),
+                         first ? 204 : 400);
+        assert_int_equal(post("/keycloak/k_push_not_before", "Content-Type: text/plain", push),
+                         first ? 204 : 400);
+        if (first) {
+            apply_fails = 1;
+            assert_int_equal(post("/security-events", AS_SET, other), 503);
+            apply_fails = 0;
+        }
+        close_all();
+        open_all();
+    }
+    assert_int_equal(post("/security-events", AS_SET, other), 202);
+    free(set);
+    free(other);
+    free(kick);
+    free(push);
+}
+
+static void sum_up(void *arg, const char *name, const char *labels, const char *type,
+                   const char *help, double value)
+{
+    (void)type;
+    (void)help;
+    assert_string_equal(name, "sluice_events_total");
+    if (value > 0)
+        sprintf((char *)arg + strlen(arg), "%s=%g ", labels, value);
+}
+
+static void counted(void **state)
+{
+    char text[1024] = "";
+
+    (void)state;
+    assert_int_equal(post_set("e1"), 202);
+    assert_int_equal(post_set("e1"), 400);
+    assert_int_equal(post("/security-events", AS_SET, "x"), 400);
+    assert_int_equal(post("/backchannel-logout", AS_FORM, "a=b"), 400);
+    apply_fails = 1;
+    assert_int_equal(post_set("e2"), 503);
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    events_metrics(events, sum_up, text);
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    assert_string_equal(text, "way=\"security event\",result=\"taken\"=1 "
+                              "way=\"security event\",result=\"refused\"=2 "
+                              "way=\"security event\",result=\"failed\"=1 "
+                              "way=\"back-channel logout\",result=\"refused\"=1 ");
+}
+
 /* What could not be carried out may come again. */
 static void a_store_that_fails(void **state)
 {
@@ -571,6 +669,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(keycloak, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(a_store_that_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(once_over_a_restart, setup_on_disk, teardown_on_disk),
+        cmocka_unit_test_setup_teardown(counted, setup, teardown),
         cmocka_unit_test_setup_teardown(done_first, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_key, setup, teardown),

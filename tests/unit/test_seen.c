@@ -1,12 +1,22 @@
 #include "tests/unit/unit.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "edc/seen.h"
 
 #define MAX 3000 /* more than there are buckets */
 #define NOW INT64_C(1000)
+
+static unsigned forgotten;
+
+static void gone(void *arg, const char *key)
+{
+    (void)arg;
+    assert_true(strncmp(key, "id-", 3) == 0);
+    forgotten++;
+}
 
 static struct seen_id *add(struct seen *s, unsigned i, int64_t over_s, int64_t now_s)
 {
@@ -26,7 +36,7 @@ static struct seen_id *find(const struct seen *s, unsigned i)
 
 static void ids(void **state)
 {
-    struct seen *s = seen_new(10);
+    struct seen *s = seen_new(10, gone, NULL);
     struct seen_id *id = seen_add(s, "a", NOW + 5, NOW);
 
     (void)state;
@@ -47,7 +57,7 @@ static void ids(void **state)
 /* Full: nothing that could still come is forgotten, and nothing that is being worked on. */
 static void full(void **state)
 {
-    struct seen *s = seen_new(MAX);
+    struct seen *s = seen_new(MAX, gone, NULL);
 
     (void)state;
     for (unsigned i = 0; i < MAX; i++) {
@@ -62,14 +72,33 @@ static void full(void **state)
     assert_int_equal(seen_count(s), MAX);
     assert_non_null(add(s, MAX, NOW + 100, NOW + 6));
     assert_int_equal(seen_count(s), MAX - 9 + 1);
+    assert_int_equal(forgotten, 9); /* whoever keeps a note of it has to know */
     for (unsigned i = 0; i <= MAX; i++)
         assert_true((find(s, i) != NULL) == (i >= 10 || i == 3));
     seen_free(s);
 }
 
+/* What is too old goes without that there is need for room. */
+static void old(void **state)
+{
+    struct seen *s = seen_new(MAX, gone, NULL);
+
+    (void)state;
+    forgotten = 0;
+    seen_done(add(s, 1, NOW + 5, NOW));
+    seen_done(add(s, 2, NOW + SEEN_SWEEP_S + 5, NOW));
+    seen_done(add(s, 3, NOW + 500, NOW + SEEN_SWEEP_S - 1));
+    assert_int_equal(forgotten, 0);
+    seen_done(add(s, 4, NOW + 500, NOW + SEEN_SWEEP_S));
+    assert_int_equal(forgotten, 1);
+    assert_null(find(s, 1));
+    assert_int_equal(seen_count(s), 3);
+    seen_free(s);
+}
+
 static void without_memory(void **state)
 {
-    struct seen *s = seen_new(10);
+    struct seen *s = seen_new(10, gone, NULL);
 
     (void)state;
     if (!sl_alloc_fail_after(1)) {
@@ -77,7 +106,7 @@ static void without_memory(void **state)
         skip(); /* a build that cannot make allocations fail */
     }
     assert_null(seen_add(s, "a", NOW, NOW));
-    assert_null(seen_new(1));
+    assert_null(seen_new(1, gone, NULL));
     sl_alloc_fail_after(0);
     assert_int_equal(seen_count(s), 0);
     seen_free(s);
@@ -88,6 +117,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids),
         cmocka_unit_test(full),
+        cmocka_unit_test(old),
         cmocka_unit_test(without_memory),
     };
 
