@@ -17,6 +17,7 @@
 #include "auth/store.h"
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/core.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
@@ -731,20 +732,12 @@ static void raise_descriptors(void)
         log_warn("run", "the limit of open files stays as it is: %s", strerror(errno));
 }
 
-/* Tokens, keys and clients' secrets are in memory; a core dump would put them on a disk. */
-static void leave_no_core(void)
-{
-    const struct rlimit none = {0, 0};
-
-    if (setrlimit(RLIMIT_CORE, &none) != 0)
-        log_warn("run", "a crash may leave a core dump: %s", strerror(errno));
-}
-
 static int run(struct app *a)
 {
     char err[ERR_TEXT] = "";
     int rc;
 
+    rc = core_none();
     a->config = config_load(a->file, err, sizeof(err));
     if (!a->config) {
         fputs(err, stderr);
@@ -752,8 +745,9 @@ static int run(struct app *a)
     }
     log_setup((enum log_level)a->config->log_level, a->config->log_json);
     log_warnings(a->config);
+    if (rc != OK)
+        log_warn("run", "a crash may leave a core dump with secrets in it");
     raise_descriptors();
-    leave_no_core();
     a->nworkers = a->config->workers < WORKERS_MAX ? a->config->workers : WORKERS_MAX;
     a->loop = loop_new();
     a->mailbox = a->loop ? mailbox_new(a->loop, a) : NULL;

@@ -1,6 +1,8 @@
 """Starting: what cannot start says why in one line, ends with code 1, and leaves nothing broken
 behind it. No broker is needed."""
 
+import pathlib
+import re
 import socket
 import ssl
 
@@ -88,5 +90,7 @@ def test_an_end_with_open_connections(start, tmp_path, authority):
     with wait_for(connected, 20, "the control listener") as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: gate.example.com\r\n\r\n")
         assert b"200" in connection.recv(4096)
+        limits = pathlib.Path(f"/proc/{process.pid}/limits").read_text()
+        assert re.search(r"Max core file size\s+0\s+0\s", limits), limits
         assert process.stop() == 0, process.output()
     assert "Sanitizer" not in process.output()
