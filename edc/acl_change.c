@@ -106,7 +106,7 @@ static int step_begin(struct acl_step *s)
     struct acl_change *c = s->change;
     const char *why;
     struct grant *g;
-    int rc = acl_right_grant(&s->right, c->issuer, &g, &why);
+    int rc = acl_right_grant(&s->right, s->right.issuer ? s->right.issuer : c->issuer, &g, &why);
 
     if (rc != OK)
         return rc;
@@ -401,7 +401,8 @@ static bool keep_texts(struct arena *a, struct acl_right *r)
     r->subject = arena_dup(a, r->subject, strlen(r->subject));
     r->topic = r->subject ? arena_dup(a, r->topic, strlen(r->topic)) : NULL;
     r->prefix = r->topic ? arena_dup(a, r->prefix, strlen(r->prefix)) : NULL;
-    return r->prefix != NULL;
+    r->issuer = r->prefix ? arena_dup(a, r->issuer, strlen(r->issuer)) : NULL;
+    return r->issuer != NULL;
 }
 
 /* First everything ends, then what is left of it comes back: nothing waits for it. */
@@ -476,7 +477,7 @@ static int plan_delete_found(struct acl_change *c, const struct acl_search *s)
 
 static void plan_delete(struct acl_change *c)
 {
-    struct acl_search s = acl_search_for(c->changes.store, c->issuer, c->items, c->nitems, false);
+    struct acl_search s = acl_search_for(c->changes.store, NULL, c->items, c->nitems, false);
     int rc = s.result;
 
     if (rc == OK)

@@ -203,8 +203,7 @@ void acl_describe(struct acl_ask *ask)
     if (rc == OK && it.error < 0)
         rc = it.error;
     if (rc == OK && !it.error) {
-        s = acl_search_for(ask->acl->changes.store, ask->acl->config->acl_listener.issuer, &it, 1,
-                           false);
+        s = acl_search_for(ask->acl->changes.store, NULL, &it, 1, false);
         rc = s.result == ERR_LIMIT ? OK : s.result;
         if (s.result == ERR_LIMIT)
             too_many(&it);

@@ -32,8 +32,8 @@ struct acl_search {
     int result; /* ERR_LIMIT: more than ACL_MATCHES_MAX */
 };
 
-/* Every grant of this listener that a filter of the items finds a binding of, or (by_subject) whose
- * subject a creation is for. Items with an error are passed over. */
+/* issuer NULL: of any. Every grant of this listener that a filter of the items finds a binding of,
+ * or (by_subject) whose subject a creation is for. Items with an error are passed over. */
 struct acl_search acl_search_for(struct store *store, const char *issuer,
                                  const struct acl_item *items, size_t nitems, bool by_subject);
 void acl_search_release(struct acl_search *s);

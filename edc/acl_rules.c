@@ -264,11 +264,11 @@ static int right_id(const struct acl_right *r, const char *issuer, char id[ID_BY
 bool acl_right_of(const struct grant *g, const char *issuer, struct acl_right *out)
 {
     if (g->source != GRANT_FROM_API || strncmp(g->id, ID_PREFIX, sizeof(ID_PREFIX) - 1) != 0 ||
-        strcmp(g->issuer, issuer) != 0 || !g->subject[0] || g->client[0] || g->ntopics > 1 ||
-        !meaning_of(g->operations))
+        (issuer && strcmp(g->issuer, issuer) != 0) || !g->subject[0] || g->client[0] ||
+        g->ntopics > 1 || !meaning_of(g->operations))
         return false;
     *out = (struct acl_right){g->subject, g->ntopics ? g->topics[0] : "", g->group_prefix,
-                              g->operations};
+                              g->operations, g->issuer};
     return true;
 }
 
@@ -446,7 +446,7 @@ struct acl_right acl_right_left(const struct acl_right *r, enum acl_fate fate)
     case ACL_STAYS:
         break;
     case ACL_ENDS:
-        return (struct acl_right){NULL, "", "", 0};
+        return (struct acl_right){NULL, "", "", 0, NULL};
     case ACL_LOSES_TOPIC:
         left.topic = "";
         break;

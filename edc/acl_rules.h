@@ -54,6 +54,7 @@ struct acl_filter {
 struct acl_right {
     const char *subject, *topic, *prefix; /* "": none */
     unsigned op;                          /* one enum op bit */
+    const char *issuer;                   /* of a grant that there is; NULL: whoever asks says */
 };
 #define ACL_RIGHT_BINDINGS 4
 
@@ -75,8 +76,9 @@ int acl_binding_compare(const struct acl_binding *a, const struct acl_binding *b
  * come first, *carriers of them (one for the topic, then one for the prefix); the others follow
  * from them. */
 unsigned acl_right_bindings(const struct acl_right *r, struct acl_binding *out, unsigned *carriers);
-/* Does this look like a grant that this listener made for subjects of that issuer? out refers to
- * its texts. Cheap; whoever then wants to touch it asks acl_right_made too. */
+/* Does this look like a grant that this listener made for subjects of that issuer (NULL: of any,
+ * since acl_listener.issuer may have been another)? out refers to its texts. Cheap; whoever then
+ * wants to touch it asks acl_right_made too. */
 bool acl_right_of(const struct grant *g, const char *issuer, struct acl_right *out);
 /* Does the grant's id say that it was made of this very right? */
 bool acl_right_made(const struct acl_right *r, const struct grant *g);

@@ -42,7 +42,7 @@ static struct certs certs;
 
 static const char *_Atomic why_not;
 static _Atomic(struct keyring *) keys_given;
-static atomic_int apply_fails, unknown_kids, hold_sessions;
+static atomic_int apply_fails, unknown_kids, hold_sessions, changes_told;
 static void (*held_done)(void *, json_t *);
 static void *held_arg;
 static atomic_bool holding;
@@ -121,6 +121,7 @@ static inline void unknown_kid(void *arg, const char *issuer)
 /* Two workers; each says that it closed three sessions. */
 static inline int apply(void *arg, unsigned i, const struct change *c, struct change_ack *ack)
 {
+    changes_told++;
     (void)arg;
     (void)i;
     (void)c;

@@ -336,6 +336,29 @@ static void no_room(void **state)
     assert_int_equal(in_force(), 0);
 }
 
+/* --- another issuer */
+
+/* What was created for tokens of the former acl_listener.issuer is shown and can be ended; new
+ * ACLs are for the new one. */
+static void another_issuer(void **state)
+{
+    (void)state;
+    login();
+    ask(30, 3, START);
+    expect(30, 3, DONE3);
+    config->acl_listener.issuer = "https://other.example.com";
+    assert_int_equal(in_force(), 1);
+    ask(30, 3, START);
+    expect(30, 3, DONE3);
+    assert_int_equal(in_force(), 2);
+    ask(29, 3, ANY);
+    expect(29, 3, SHOWN); /* each once */
+    ask(31, 3, END);
+    expect(31, 3, ENDED);
+    assert_int_equal(in_force(), 0);
+    config->acl_listener.issuer = ISSUER;
+}
+
 /* --- without a trail */
 
 static struct audit_ring *full_ring;
@@ -487,6 +510,7 @@ int main(void)
         acl_test(bad_filters),
         acl_test(too_many),
         acl_test(no_room),
+        acl_test(another_issuer),
         acl_test(no_trail),
         cmocka_unit_test_setup_teardown(full_disk, set_up_on_disk, tear_down_on_disk),
         acl_test(no_memory),

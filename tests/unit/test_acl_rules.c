@@ -116,7 +116,7 @@ static void bindings_of_rights(void **state)
     (void)state;
     struct acl_binding b[ACL_RIGHT_BINDINGS];
     unsigned carriers;
-    struct acl_right r = {"s", "t", "p", OP_READ};
+    struct acl_right r = {"s", "t", "p", OP_READ, NULL};
     assert_int_equal(acl_right_bindings(&r, b, &carriers), 4);
     assert_int_equal(carriers, 2);
     assert_true(b[0].type == ACL_TOPIC && b[0].op == ACL_READ && b[0].pattern == ACL_LITERAL);
@@ -126,15 +126,15 @@ static void bindings_of_rights(void **state)
     r.op = OP_WRITE;
     assert_int_equal(acl_right_bindings(&r, b, &carriers), 4);
     assert_true(b[0].op == ACL_WRITE && b[1].type == ACL_TXN && b[1].op == ACL_WRITE);
-    r = (struct acl_right){"s", "", "p", OP_MANAGE};
+    r = (struct acl_right){"s", "", "p", OP_MANAGE, NULL};
     assert_int_equal(acl_right_bindings(&r, b, &carriers), 2);
     assert_true(carriers == 1 && b[0].type == ACL_GROUP && b[0].op == ACL_DELETE);
-    r = (struct acl_right){"s", "t", "", OP_DESCRIBE_CONFIGS};
+    r = (struct acl_right){"s", "t", "", OP_DESCRIBE_CONFIGS, NULL};
     assert_int_equal(acl_right_bindings(&r, b, &carriers), 1);
     assert_int_equal(b[0].op, ACL_DESCRIBE_CONFIGS);
     r.op = OP_READ | OP_WRITE; /* none of ours */
     assert_int_equal(acl_right_bindings(&r, b, &carriers), 0);
-    r = (struct acl_right){"s", "t", "p", OP_READ};
+    r = (struct acl_right){"s", "t", "p", OP_READ, NULL};
     assert_true(
         acl_right_has(&r, &(struct acl_binding){ACL_TOPIC, ACL_LITERAL, ACL_DESCRIBE, "t", "s"}));
     assert_false(
@@ -154,13 +154,13 @@ static struct grant *made(struct acl_right r)
 static void grants(void **state)
 {
     (void)state;
-    const struct acl_right r = {"s", "t", "p", OP_READ};
+    const struct acl_right r = {"s", "t", "p", OP_READ, NULL};
     struct grant *g = made(r), *again = made(r);
-    struct grant *others[] = {made((struct acl_right){"s2", "t", "p", OP_READ}),
-                              made((struct acl_right){"s", "t2", "p", OP_READ}),
-                              made((struct acl_right){"s", "t", "", OP_READ}),
-                              made((struct acl_right){"s", "", "tp", OP_READ}),
-                              made((struct acl_right){"s", "t", "p", OP_WRITE})};
+    struct grant *others[] = {made((struct acl_right){"s2", "t", "p", OP_READ, NULL}),
+                              made((struct acl_right){"s", "t2", "p", OP_READ, NULL}),
+                              made((struct acl_right){"s", "t", "", OP_READ, NULL}),
+                              made((struct acl_right){"s", "", "tp", OP_READ, NULL}),
+                              made((struct acl_right){"s", "t", "p", OP_WRITE, NULL})};
     struct acl_right back;
     struct grant *bad;
     const char *why;
@@ -172,6 +172,8 @@ static void grants(void **state)
     assert_true(acl_right_of(g, ISSUER, &back) && acl_right_made(&back, g));
     assert_true(same(&back, "s", OP_READ, "t", "p"));
     assert_false(acl_right_of(g, "https://other", &back));
+    assert_true(acl_right_of(g, NULL, &back)); /* whichever it is */
+    assert_string_equal(back.issuer, ISSUER);
     for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
         assert_string_not_equal(others[i]->id, g->id);
         assert_true(acl_right_of(others[i], ISSUER, &back) && acl_right_made(&back, others[i]));
@@ -179,9 +181,10 @@ static void grants(void **state)
     }
     grant_unref(again);
     grant_unref(g);
-    assert_int_equal(acl_right_grant(&(struct acl_right){"s", "__consumer_offsets", "", OP_READ},
-                                     ISSUER, &bad, &why),
-                     ERR_MALFORMED);
+    assert_int_equal(
+        acl_right_grant(&(struct acl_right){"s", "__consumer_offsets", "", OP_READ, NULL}, ISSUER,
+                        &bad, &why),
+        ERR_MALFORMED);
     assert_null(bad);
 }
 
@@ -189,7 +192,7 @@ static void grants(void **state)
 static void grants_of_others(void **state)
 {
     (void)state;
-    struct grant *own = made((struct acl_right){"s", "t", "p", OP_READ});
+    struct grant *own = made((struct acl_right){"s", "t", "p", OP_READ, NULL});
     const char *topics[] = {"t", "u"};
     const struct grant_config base = {.id = own->id,
                                       .issuer = ISSUER,
@@ -315,8 +318,9 @@ static void delete (void **state)
 {
     (void)state;
     const struct acl_right rights[] = {
-        {"s", "t", "bob", OP_READ}, {"s", "u", "bob", OP_READ}, {"s", "t", "eve", OP_READ},
-        {"o", "t", "bob", OP_READ}, {"s", "", "bob", OP_READ},  {"s", "t", "", OP_WRITE},
+        {"s", "t", "bob", OP_READ, NULL}, {"s", "u", "bob", OP_READ, NULL},
+        {"s", "t", "eve", OP_READ, NULL}, {"o", "t", "bob", OP_READ, NULL},
+        {"s", "", "bob", OP_READ, NULL},  {"s", "t", "", OP_WRITE, NULL},
     };
     const struct acl_filter topic = filter_of(TOPIC("t", READ)),
                             describe = filter_of(TOPIC("t", DESCRIBE)),
@@ -347,7 +351,7 @@ static void delete (void **state)
 static void left(void **state)
 {
     (void)state;
-    const struct acl_right r = {"s", "t", "bob", OP_READ};
+    const struct acl_right r = {"s", "t", "bob", OP_READ, NULL};
     struct acl_right l = acl_right_left(&r, ACL_LOSES_TOPIC);
     assert_true(same(&l, "s", OP_READ, "", "bob"));
     l = acl_right_left(&r, ACL_LOSES_PREFIX);

@@ -1,5 +1,6 @@
 /* The control listener: every path, what is refused, and who goes away in the middle. */
 #include "tests/unit/control_bed.h"
+#include "control/routes.h"
 
 static void test_probes(void **state)
 {
@@ -266,6 +267,39 @@ static void test_bearer(void **state)
     assert_null(strstr(answer, "a-bearer-token"));
 }
 
+/* Every route, as the table has it: without a token nothing is told or done but that it lives. */
+static void test_strangers(void **state)
+{
+    static const char *const bodies[] = {[METHOD_PUT] = "{\"topics\":[\"t\"]}",
+                                         [METHOD_POST] = "{\"transfer\":\"t1\"}",
+                                         [METHOD_DELETE] = NULL};
+    static const char *const names[] = {[METHOD_GET] = "GET",
+                                        [METHOD_PUT] = "PUT",
+                                        [METHOD_POST] = "POST",
+                                        [METHOD_DELETE] = "DELETE"};
+    size_t closed = 0;
+    int before = changes_told;
+    (void)state;
+    for (size_t i = 0; i < control_nroutes; i++) {
+        const struct route *r = &control_routes[i];
+        const char *id = strstr(r->path, "{id}");
+        bool probe = strcmp(r->path, "/healthz") == 0 || strcmp(r->path, "/readyz") == 0;
+        bool form = strcmp(r->path, "/oauth2/revoke") == 0;
+        char path[64];
+        long status;
+        snprintf(path, sizeof(path), "%.*s%s", (int)(id ? id - r->path : (long)strlen(r->path)),
+                 r->path, id ? "t1" : "");
+        assert_true(r->open == probe);
+        status = ask(names[r->method], path, form ? "token=x" : bodies[r->method],
+                     form ? AS_FORM : AS_JSON, NULL);
+        if (status != (probe ? 200 : 401))
+            fail_msg("%s %s: %ld", names[r->method], path, status);
+        closed += !probe;
+    }
+    assert_int_equal(closed, control_nroutes - 2);
+    assert_int_equal(changes_told, before);
+}
+
 static void test_browsers(void **state)
 {
     (void)state;
@@ -450,11 +484,11 @@ static void test_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        OPEN(test_probes),          OPEN(test_wrong_requests),  OPEN(test_grants),
-        OPEN(test_revocations),     OPEN(test_oauth),           TOKEN(test_bearer),
-        OPEN(test_browsers),        OPEN(test_sessions),        OPEN(test_gone),
-        OPEN(test_cut_requests),    OPEN(test_metrics),         OPEN(test_taken),
-        cmocka_unit_test(test_tls), cmocka_unit_test(test_off),
+        OPEN(test_probes),      OPEN(test_wrong_requests),  OPEN(test_grants),
+        OPEN(test_revocations), OPEN(test_oauth),           TOKEN(test_bearer),
+        TOKEN(test_strangers),  OPEN(test_browsers),        OPEN(test_sessions),
+        OPEN(test_gone),        OPEN(test_cut_requests),    OPEN(test_metrics),
+        OPEN(test_taken),       cmocka_unit_test(test_tls), cmocka_unit_test(test_off),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

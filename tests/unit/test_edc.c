@@ -10,10 +10,15 @@
 
 #include "base/loop.h"
 #include "edc/edc.h"
+#include "edc/events.h"
+#include "edc/refresh.h"
+#include "edc/signaling.h"
+#include "edc/token_server.h"
 #include "tests/unit/token.h"
 
-#define SECRET "0123456789-abcdefghij"
-#define EDC    "https://w3id.org/edc/v0.0.1/ns/"
+#define SECRET  "0123456789-abcdefghij"
+#define AS_FORM "Content-Type: application/x-www-form-urlencoded"
+#define EDC     "https://w3id.org/edc/v0.0.1/ns/"
 
 static struct loop *loop;
 static struct store *store;
@@ -83,6 +88,7 @@ static int begin(void **state)
     snprintf(text, sizeof(text),
              "issuers: [{issuer: 'https://edge.example', audience: sluice,"
              " signing_keys: key.pem}]\n"
+             "tokens: {refresh: {url: 'https://edge.example/refresh', audience: 'did:web:p'}}\n"
              "signaling: {listen: '127.0.0.1:%u'}\n",
              (unsigned)port);
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", (unsigned)port);
@@ -130,9 +136,10 @@ static long ask(const char *method, const char *path, const char *body, const ch
     char whole[512];
     long status = 0;
     CURL *curl = curl_easy_init();
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
     answer[0] = '\0';
-    headers = curl_slist_append(headers, "Expect:");
+    if (!header || strncmp(header, "Content-Type:", 13) != 0)
+        headers = curl_slist_append(headers, "Content-Type: application/json");
     if (header)
         headers = curl_slist_append(headers, header);
     snprintf(whole, sizeof(whole), "%s%s", url, path);
@@ -151,49 +158,95 @@ static long ask(const char *method, const char *path, const char *body, const ch
     return status;
 }
 
-/* Every path of signaling, each with and without the secret. */
-static void test_who(void **state)
+static const char *method_name(enum method m)
 {
-    static const struct {
-        const char *method, *path;
-    } all[] = {
-        {"POST", "/v1/dataflows"},
-        {"POST", "/v1/dataflows/start"},
-        {"POST", "/v1/dataflows/prepare"},
-        {"POST", "/v1/dataflows/p/suspend"},
-        {"POST", "/v1/dataflows/p/terminate"},
-        {"GET", "/v1/dataflows/check"},
-        {"GET", "/v1/dataflows/p/state"},
-        {"POST", "/dataflows/prepare"},
-        {"POST", "/dataflows/start"},
-        {"POST", "/dataflows/p/resume"},
-        {"POST", "/dataflows/p/started"},
-        {"POST", "/dataflows/p/suspend"},
-        {"POST", "/dataflows/p/completed"},
-        {"POST", "/dataflows/p/terminate"},
-        {"GET", "/dataflows/p/status"},
-        {"POST", "/events"},
-    };
+    return m == METHOD_GET ? "GET" : m == METHOD_POST ? "POST" : m == METHOD_PUT ? "PUT" : "DELETE";
+}
+
+/* The route's path behind a prefix, about transfer p. */
+static const char *path_of(const struct route *r, const char *prefix)
+{
+    static char path[256];
+    const char *id = strstr(r->path, "{id}");
+    snprintf(path, sizeof(path), "%s%.*s%s%s", prefix,
+             (int)(id ? id - r->path : (long)strlen(r->path)), r->path, id ? "p" : "",
+             id ? id + 4 : "");
+    return path;
+}
+
+/* What a stranger hears who knows nothing: of each route that is open to everybody. What is not
+ * among them must be behind the secret. */
+static const struct {
+    const char *path, *header, *body;
+    long status;
+} open_to_all[] = {
+    {"/.well-known/jwks.json", NULL, NULL, 200},
+    {"/.well-known/openid-configuration", NULL, NULL, 200},
+    {"/.well-known/oauth-authorization-server", NULL, NULL, 200},
+    {"/oauth2/token", AS_FORM, "grant_type=client_credentials", 401},
+    {"/oauth2/revoke", AS_FORM, "token=x", 401},
+    {"/refresh/token", AS_FORM, "grant_type=refresh_token&refresh_token=x", 401},
+    /* Nobody's keys are here, so that it could be anybody's: later. */
+    {"/security-events", "Content-Type: application/secevent+jwt", "x", 503},
+    {"/backchannel-logout", AS_FORM, "logout_token=x", 503},
+    {"/keycloak/k_logout", "Content-Type: text/plain", "x", 503},
+    {"/keycloak/k_push_not_before", "Content-Type: text/plain", "x", 503},
+};
+
+static void stranger_at_open(const struct route *r)
+{
+    for (size_t i = 0; i < sizeof(open_to_all) / sizeof(*open_to_all); i++) {
+        if (strcmp(open_to_all[i].path, r->path) != 0)
+            continue;
+        long got = ask(method_name(r->method), r->path, open_to_all[i].body, open_to_all[i].header);
+        if (got != open_to_all[i].status)
+            fail_msg("%s: %ld: %s", r->path, got, answer);
+        return;
+    }
+    fail_msg("%s is open to everybody, and nobody said so", r->path);
+}
+
+static void stranger_at_closed(const struct route *r)
+{
     static const char *const wrong[] = {"",
                                         "/",
                                         "/0123456789-abcdefghiX",
                                         "/0123456789-abcdefghi",
                                         "/" SECRET "x",
                                         "/" SECRET "/" SECRET};
-    char path[256];
-    (void)state;
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
-        for (size_t w = 0; w < sizeof(wrong) / sizeof(*wrong); w++) {
-            snprintf(path, sizeof(path), "%s%s", wrong[w], all[i].path);
-            assert_int_equal(ask(all[i].method, path, NULL, NULL), 404);
-            assert_non_null(strstr(answer, "no such path"));
-        }
-        snprintf(path, sizeof(path), "/" SECRET "%s", all[i].path);
-        (void)ask(all[i].method, path, NULL, NULL);
-        assert_null(strstr(answer, "no such path"));
-        assert_int_equal(ask(all[i].method, path, NULL, "Origin: https://evil.example"), 403);
-        assert_int_equal(ask("PUT", path, NULL, NULL), 405);
+    for (size_t w = 0; w < sizeof(wrong) / sizeof(*wrong); w++) {
+        if (ask(method_name(r->method), path_of(r, wrong[w]), NULL, NULL) != 404)
+            fail_msg("%s: %s", path_of(r, wrong[w]), answer);
+        assert_non_null(strstr(answer, "no such path"));
     }
+    (void)ask(method_name(r->method), path_of(r, "/" SECRET), NULL, NULL);
+    assert_null(strstr(answer, "no such path"));
+    assert_int_equal(
+        ask(method_name(r->method), path_of(r, "/" SECRET), NULL, "Origin: https://evil.example"),
+        403);
+    assert_int_equal(ask("PUT", path_of(r, "/" SECRET), NULL, NULL), 405);
+}
+
+/* Every route of the listener, as its own tables have them. */
+static void test_who(void **state)
+{
+    const struct route_table tables[] = {
+        {signaling_routes, signaling_routes_count, NULL},
+        {token_server_routes, token_server_nroutes, NULL},
+        {refresh_routes, refresh_nroutes, NULL},
+        {events_routes, events_routes_count, NULL},
+    };
+    size_t opened = 0, all = 0;
+    (void)state;
+    for (size_t t = 0; t < sizeof(tables) / sizeof(*tables); t++) {
+        for (size_t i = 0; i < tables[t].count; i++, all++) {
+            const struct route *r = &tables[t].routes[i];
+            opened += r->open;
+            (r->open ? stranger_at_open : stranger_at_closed)(r);
+        }
+    }
+    assert_int_equal(opened, sizeof(open_to_all) / sizeof(*open_to_all));
+    assert_true(all >= 26);
     assert_int_equal(ask("GET", "/" SECRET "/v1/dataflows/check", NULL, NULL), 204);
     assert_int_equal(ask("GET", "/" SECRET "/v1/dataflows/check?a=b", NULL, NULL), 400);
 }

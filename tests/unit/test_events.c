@@ -369,7 +369,8 @@ static void a_security_event(void **state)
     assert_string_equal(answer, "");
     assert_true(in_force(REVOKE_SUBJECT, "bob", 1));
     assert_int_equal(changes, 1);
-    assert_int_equal(audited("session-revoked, e1", "bob"), 1);
+    assert_int_equal(audited("session-revoked, e1", "\"uid\":\"bob\""), 1);
+    assert_int_equal(audited("session-revoked, e1", "\"resources\":[{\"type\":\"revocation\""), 1);
 }
 
 static void once(void **state)
