@@ -41,6 +41,7 @@ class Gate:
         self.process = None
         self._tapped = None
         self._secrets = []
+        self.judge = None  # called with the whole trail at the end of each run
         self.started = False
         self.config = {
             "listen": f"{self.host}:{self.port}",
@@ -115,6 +116,8 @@ class Gate:
         written = self.log() + (self.audit_file.read_text() if self.audit_file.exists() else "")
         for secret in self._secrets:
             assert secret not in written, f"a secret stands in log or audit: {secret[:12]}..."
+        if self.judge is not None:
+            self.judge(self.audit())
 
     def kill(self):
         """An end without farewell, as by a power cut."""

@@ -74,6 +74,7 @@ def make_plane(request, make_gate, workspace, authority):
         plane = planes.Plane(workspace / f"{request.path.stem}-{name}-signaling", authority,
                              connector, identity, **arguments)
         plane.gate = make_gate(name, start=start, config=plane.config, **(gate or {}))
+        plane.gate.judge = planes.lines_say_whose
         running[connector, identity] = plane
         return plane.wait_available() if start else plane
     return make

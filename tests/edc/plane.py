@@ -15,6 +15,7 @@ from processes import free_port
 EDC = "https://w3id.org/edc/v0.0.1/ns/"
 DSPACE = "https://w3id.org/dspace/v0.8/"
 AUDIENCE = "sluice"
+WHOSE = ("transfer", "agreement", "asset", "participant")
 
 # dialect of the EDR -> (transfer type, name of the address, name of the token)
 DIALECTS = {"concept": ("Kafka-PULL", "endpoint", "authorization"),
@@ -106,6 +107,24 @@ def address(topic, **more):
     """A data address as a provider writes it; names with dots are given with underscores."""
     return {"type": "KafkaBroker", "topic": topic} | {
         name.replace("__", "."): value for name, value in more.items()}
+
+
+def lines_say_whose(events):
+    """Every line of a session, from its login on, names what it was for (CX-0018). How many."""
+    let_in, judged = set(), 0
+    for event in events:
+        code = event["metadata"]["event_code"]
+        if code == "start":
+            let_in.clear()  # sessions are counted anew
+        session = event.get("actor", {}).get("session", {}).get("uid")
+        if session is not None and code == "auth_ok":
+            let_in.add(session)
+        if session not in let_in:
+            continue
+        missing = [name for name in WHOSE if not event.get("unmapped", {}).get(name)]
+        assert not missing, f"a line of a session without {missing}: {event}"
+        judged += 1
+    return judged
 
 
 def unique(word):

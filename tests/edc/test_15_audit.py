@@ -9,8 +9,6 @@ import pytest
 import clients
 import plane as planes
 
-TOLD = ("transfer", "agreement", "asset", "participant")
-
 
 @pytest.fixture(scope="module")
 def plane(make_plane, provider):
@@ -54,6 +52,7 @@ def test_every_line_of_a_session_says_whose_it_was(plane, transfer, asset, seria
         assert abs(event["time"] / 1000 - begun) < 120, event
     transferred = [e for e in lines if "bytes" in json.dumps(e)]
     assert transferred, "what was read is written down"
+    assert planes.lines_say_whose(plane.gate.audit()) >= len(transferred)
 
 
 def test_a_denial_says_who_was_denied_what(plane, transfer, asset, other_topic):
@@ -61,7 +60,7 @@ def test_a_denial_says_who_was_denied_what(plane, transfer, asset, other_topic):
     with plane.gate.session(plane.token(transfer.edr())) as connection:
         connection.ask("Metadata", 9, {"Topics": [{"Name": other_topic}]})
     event = plane.gate.wait_audit(transfer.id, other_topic, since=since)
-    assert found_in(event, names(transfer, asset)) == set(TOLD), event
+    assert found_in(event, names(transfer, asset)) == set(planes.WHOSE), event
 
 
 def test_the_endpoint_refuses_a_valid_token(plane, bob_connector, provider, contracts, asset):
