@@ -53,6 +53,7 @@ struct update {
     bool revokes;
     struct grant *grant; /* of store_grant: taken back when it cannot be kept */
     struct note *note;   /* of store_note: nothing else then */
+    struct owed_change *owed;
     store_done_fn *done;
     void *arg;
 };
@@ -64,30 +65,10 @@ struct batch {
     struct update *updates;
     const struct change **changes;
     const struct note **notes;
-    size_t owed; /* so many of the changes, the first ones */
+    size_t owed; /* so many of those that are owed go along, in front */
 };
 
 /* --- a change on its way */
-
-static struct update *update_new(struct store *s, bool durable, store_done_fn *done, void *arg)
-{
-    struct update *u = sl_calloc(1, sizeof(*u));
-
-    if (!u)
-        return NULL;
-    u->store = s;
-    u->durable = u->bars_durable = durable;
-    u->done = done;
-    u->arg = arg;
-    if (!s->started)
-        return u;
-    u->acks = sl_calloc(s->peers.count ? s->peers.count : 1, sizeof(*u->acks));
-    if (!u->acks) {
-        sl_free(u);
-        return NULL;
-    }
-    return u;
-}
 
 static void ack_clear(struct change_ack *ack)
 {
@@ -110,7 +91,27 @@ static void update_free(struct update *u)
     plan_clear(&u->bars);
     grant_unref(u->grant);
     note_free(u->note);
+    sl_free(u->owed);
     sl_free(u);
+}
+
+static struct update *update_new(struct store *s, bool durable, store_done_fn *done, void *arg)
+{
+    struct update *u = sl_calloc(1, sizeof(*u));
+
+    if (!u)
+        return NULL;
+    u->store = s;
+    u->durable = u->bars_durable = durable;
+    u->done = done;
+    u->arg = arg;
+    u->owed = sl_calloc(1, sizeof(*u->owed));
+    if (s->started)
+        u->acks = sl_calloc(s->peers.count ? s->peers.count : 1, sizeof(*u->acks));
+    if (u->owed && (u->acks || !s->started))
+        return u;
+    update_free(u);
+    return NULL;
 }
 
 static void update_result(struct update *u, int err)
@@ -270,7 +271,7 @@ static struct batch *batch_new(struct store *s, size_t count)
     if (!b)
         return NULL;
     b->store = s;
-    b->changes = sl_calloc(s->owed.count + 2 * count + 1, sizeof(struct change *));
+    b->changes = sl_calloc(2 * (s->owed.count + count) + 1, sizeof(struct change *));
     b->notes = sl_calloc(count + 1, sizeof(struct note *));
     b->job.write.changes = b->changes;
     b->job.write.notes = b->notes;
@@ -278,8 +279,8 @@ static struct batch *batch_new(struct store *s, size_t count)
         batch_free(b);
         return NULL;
     }
-    owed_list(&s->owed, b->changes);
-    b->owed = b->job.write.count = s->owed.count;
+    b->owed = s->owed.count;
+    b->job.write.count = owed_list(&s->owed, b->changes);
     return b;
 }
 
@@ -405,17 +406,26 @@ static void take_back(struct store *s, const struct grant *g)
     log_error("store", "grant %s could not be kept, nor taken back", g->id);
 }
 
+static void owe(struct store *s, struct update *u)
+{
+    u->owed->first = u->first;
+    memset(&u->first, 0, sizeof(u->first));
+    if (u->bars_durable) {
+        u->owed->bars = u->bars;
+        memset(&u->bars, 0, sizeof(u->bars));
+    }
+    owed_keep(&s->owed, u->owed);
+    u->owed = NULL;
+    if (store_owes(s) && !s->closing && loop_timer_set(s->sweep, OWED_RETRY_US) != OK)
+        log_error("store", "no timer: what could not be written waits for the next change");
+}
+
 static void finish(struct store *s, struct update *u, int written)
 {
     if (u->durable)
         update_result(u, written);
-    if (u->durable && written != OK && !s->owed.lost) {
-        owed_keep(&s->owed, &u->first);
-        if (u->bars_durable)
-            owed_keep(&s->owed, &u->bars);
-        if (store_owes(s) && !s->closing && loop_timer_set(s->sweep, OWED_RETRY_US) != OK)
-            log_error("store", "no timer: what could not be written waits for the next change");
-    }
+    if (u->durable && written != OK)
+        owe(s, u);
     s->nupdates--;
     if (u->result != OK && u->grant)
         take_back(s, u->grant);

@@ -1,14 +1,14 @@
 #include "auth/store_owed.h"
 
-#include <string.h>
-
 #include "base/alloc.h"
 #include "base/log.h"
 
-struct owed_change {
-    struct owed_change *next;
-    struct plan plan;
-};
+static void change_free(struct owed_change *c)
+{
+    plan_clear(&c->first);
+    plan_clear(&c->bars);
+    sl_free(c);
+}
 
 void owed_init(struct owed *o)
 {
@@ -24,8 +24,7 @@ void owed_paid(struct owed *o, size_t n)
         if (!o->first)
             o->end = &o->first;
         o->count--;
-        plan_clear(&c->plan);
-        sl_free(c);
+        change_free(c);
     }
 }
 
@@ -34,29 +33,33 @@ void owed_release(struct owed *o)
     owed_paid(o, o->count);
 }
 
-void owed_keep(struct owed *o, struct plan *p)
+void owed_keep(struct owed *o, struct owed_change *c)
 {
-    struct owed_change *c;
-
-    plan_keep_ends(p);
-    if (p->change.count == 0)
-        return;
-    c = o->count < OWED_MAX ? sl_calloc(1, sizeof(*c)) : NULL;
-    if (!c) {
-        o->lost = true;
-        log_error("store", "an end that could not be written will not be remembered; nothing is "
-                           "called durable until a restart");
+    plan_keep_ends(&c->first);
+    plan_keep_ends(&c->bars);
+    if (c->first.change.count + c->bars.change.count == 0 || o->lost || o->count == OWED_MAX) {
+        if (o->count == OWED_MAX && !o->lost)
+            log_error("store", "too much could not be written: nothing is called durable any more "
+                               "until a restart");
+        o->lost = o->lost || o->count == OWED_MAX;
+        change_free(c);
         return;
     }
-    c->plan = *p;
-    memset(p, 0, sizeof(*p));
+    c->next = NULL;
     *o->end = c;
     o->end = &c->next;
     o->count++;
 }
 
-void owed_list(const struct owed *o, const struct change **out)
+size_t owed_list(const struct owed *o, const struct change **out)
 {
-    for (const struct owed_change *c = o->first; c; c = c->next)
-        *out++ = &c->plan.change;
+    size_t n = 0;
+
+    for (const struct owed_change *c = o->first; c; c = c->next) {
+        if (c->first.change.count > 0)
+            out[n++] = &c->first.change;
+        if (c->bars.change.count > 0)
+            out[n++] = &c->bars.change;
+    }
+    return n;
 }

@@ -11,21 +11,25 @@
  * has failed for as many ends, each of which somebody was told of. */
 #define OWED_MAX 16384
 
-struct owed_change;
+/* Made with the change, so that memory is never short when it is needed. */
+struct owed_change {
+    struct owed_change *next;
+    struct plan first, bars;
+};
 
 struct owed {
     struct owed_change *first, **end;
     size_t count;
-    bool lost; /* there was no room, or no memory, for one */
+    bool lost; /* there was no room for one */
 };
 
 void owed_init(struct owed *o);
 void owed_release(struct owed *o);
-/* Takes the ends out of a plan that could not be written: grants and what is forgotten are nobody's
- * loss, since a grant that could not be kept is taken back. The plan is empty afterwards. */
-void owed_keep(struct owed *o, struct plan *p);
-/* Refers to all of them, in their order; room for o->count. */
-void owed_list(const struct owed *o, const struct change **out);
+/* Takes c with what ends something in its plans, which could not be written: grants and what is
+ * forgotten are nobody's loss, since a grant that could not be kept is taken back. */
+void owed_keep(struct owed *o, struct owed_change *c);
+/* Refers to all of them, in their order, into room for twice o->count; returns how many. */
+size_t owed_list(const struct owed *o, const struct change **out);
 /* They are on the disk: the first n. */
 void owed_paid(struct owed *o, size_t n);
 
