@@ -461,14 +461,7 @@ struct part *exchange_part(struct exchange *ex, int32_t broker)
 
 void exchange_bad_answer(struct exchange *ex, const char *why)
 {
-    struct audit_event e = {.kind = AUDIT_UPSTREAM, .api = schema_api_name(ex->head.api)};
-
-    session_audit(ex->s, &e);
-    e.reason = why;
-    audit_put(ex->s->gate->ring, &e);
-    log_error("exchange", "session %lu: a broker's answer to %s version %d is not legal: %s",
-              (unsigned long)ex->s->number, schema_api_name(ex->head.api), ex->head.version, why);
-    session_close(ex->s, "a broker's answer was not legal", true);
+    session_bad_answer(ex->s, schema_api_name(ex->head.api), ex->head.version, why);
 }
 
 /* What a client hears when a broker gave no answer: always a code that it retries. Produce tells

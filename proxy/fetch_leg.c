@@ -146,14 +146,7 @@ static enum leg_state judge(struct leg *l, const struct node *asked)
 
 static void bad_answer(struct leg *l, const char *why)
 {
-    struct session *s = l->room->s;
-    struct audit_event e = {.kind = AUDIT_UPSTREAM, .api = "Fetch", .reason = why};
-
-    session_audit(s, &e);
-    audit_put(s->gate->ring, &e);
-    log_error("fetch", "session %lu: a broker's answer to Fetch version %d is not legal: %s",
-              (unsigned long)s->number, l->version, why);
-    session_close(s, "a broker's answer was not legal", true);
+    session_bad_answer(l->room->s, "Fetch", l->version, why);
 }
 
 static void answer_whole(struct leg *l)

@@ -477,12 +477,7 @@ void stream_data(struct fetch_room *r, struct buf *in, uint64_t *taken)
             pass_to(&p, safe_offset(p.st));
     }
     if (p.rc == ERR_MALFORMED) {
-        struct audit_event e = {.kind = AUDIT_UPSTREAM, .api = "Fetch", .reason = p.why};
-        session_audit(s, &e);
-        audit_put(s->gate->ring, &e);
-        log_error("fetch", "session %lu: a streamed answer is not legal at offset %lu: %s",
-                  (unsigned long)s->number, (unsigned long)p.st->walk.offset, p.why);
-        session_close(s, "a broker's answer was not legal", true);
+        session_bad_answer(s, "Fetch", p.st->walk.version, p.why);
         return;
     }
     if (p.rc != OK) {

@@ -115,6 +115,18 @@ static void on_pace(void *arg)
 
 /* --- upstream connections */
 
+void session_bad_answer(struct session *s, const char *api, int version, const char *why)
+{
+    struct audit_event e = {.kind = AUDIT_UPSTREAM, .api = api};
+
+    session_audit(s, &e);
+    e.reason = why;
+    audit_put(s->gate->ring, &e);
+    log_error("session", "session %lu: a broker's answer to %s version %d is not legal: %s",
+              (unsigned long)s->number, api ? api : "nothing", version, why);
+    session_close(s, "a broker's answer was not legal", true);
+}
+
 static void on_link_closed(void *arg, struct upstream *u, int why)
 {
     struct session_link *l = arg;
@@ -130,6 +142,9 @@ static void on_link_closed(void *arg, struct upstream *u, int why)
         }
     }
     sl_free(l);
+    /* Calls hear of a bad answer themselves; this one was to none that still waits. */
+    if (why == ERR_MALFORMED && s->state != SESSION_CLOSED)
+        session_bad_answer(s, NULL, 0, "an answer that nobody asked for");
 }
 
 struct upstream *session_upstream(struct session *s, int32_t broker, enum upstream_kind kind)

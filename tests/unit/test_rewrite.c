@@ -302,6 +302,29 @@ static void malformed(void **state)
     assert_true(audited("not legal", NULL) > 10);
 }
 
+/* A second answer to a question, when nothing else is asked. */
+static void unsolicited(void **state)
+{
+    unsigned before = audited("nobody asked for", NULL);
+    (void)state;
+    for (int streamed = 0; streamed < 2; streamed++) {
+        struct octets w = {0};
+        login(&c, NULL);
+        ask(&c, 3, 9, "{'topics':[{'name':'t2'}]}");
+        struct asked *a = next_asked();
+        assert_non_null(a);
+        reply(a, "{'topics':[{'name':'t2','topicId':'b'}]}");
+        json_decref(answer(&c));
+        bed.ntaken--;
+        wire_int(&w, streamed ? 0x10000000 : 9, 4);
+        wire_int(&w, (uint64_t)(a->h.correlation + 1), 4);
+        wire_int(&w, 0, 5);
+        bad_answer_ends(&w, "unsolicited", (size_t)streamed);
+        free(w.p);
+    }
+    assert_int_equal(audited("nobody asked for", NULL), before + 2);
+}
+
 /* The code that sends a client elsewhere is meant for us. */
 static void rebootstrap(void **state)
 {
@@ -342,7 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         gate_test(no_leaks),    gate_test(own_answers), gate_test(malformed),
-        gate_test(rebootstrap), gate_test(stale_map),
+        gate_test(unsolicited), gate_test(rebootstrap), gate_test(stale_map),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
