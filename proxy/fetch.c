@@ -416,10 +416,11 @@ void fetch_start(struct exchange *ex)
 {
     const struct node *root = ex->request.root;
     int rc = OK;
+    int64_t epoch = node_num(root, F_SESSION_EPOCH, -1);
 
     /* We give out no sessions, so any id is not the client's own, nor is there one to go on with.
-     */
-    if (node_num(root, F_SESSION_ID, 0) != 0 || node_num(root, F_SESSION_EPOCH, -1) > 0) {
+     * A session's end (epoch -1) is a Fetch without one, whatever its id. */
+    if (epoch != -1 && (epoch > 0 || node_num(root, F_SESSION_ID, 0) != 0)) {
         rc = reply_new(&ex->reply, &ex->arena, &ex->request);
         if (rc == OK)
             rc = node_set_num(&ex->reply, ex->reply.root, F_ERROR_CODE,

@@ -6,8 +6,13 @@
 #include "proxy/exchange.h"
 #include "proxy/virtual.h"
 
-#define COORDINATOR_TIMEOUT_US         (10 * UINT64_C(1000000))
-#define KAFKA_MISMATCHED_ENDPOINT_TYPE 114
+#define COORDINATOR_TIMEOUT_US          (10 * UINT64_C(1000000))
+#define KAFKA_MISMATCHED_ENDPOINT_TYPE  114
+#define KAFKA_UNSUPPORTED_ENDPOINT_TYPE 115
+#define COORDINATOR_SHARE               2
+#define COORDINATOR_SHARE_SINCE         6 /* FindCoordinator's version */
+
+enum { ENDPOINT_BROKER = 1, ENDPOINT_CONTROLLER = 2 }; /* DescribeCluster's EndpointType */
 
 static void finish(struct exchange *ex, int rc)
 {
@@ -201,14 +206,16 @@ static void answer_cluster(struct exchange *ex)
     struct msg *m = &ex->reply;
     const struct config *c = ex->s->gate->config;
     bool wants_ops = node_num(ex->request.root, F_INCLUDE_CLUSTER_AUTHORIZED_OPERATIONS, 0) != 0;
+    int64_t endpoint = node_num(ex->request.root, F_ENDPOINT_TYPE, ENDPOINT_BROKER);
     struct node *brokers;
     int rc = reply_new(m, &ex->arena, &ex->request);
 
-    if (rc == OK && node_num(ex->request.root, F_ENDPOINT_TYPE, 1) != 1) {
-        rc = node_set_num(m, m->root, F_ERROR_CODE, KAFKA_MISMATCHED_ENDPOINT_TYPE);
+    if (rc == OK && endpoint != ENDPOINT_BROKER) {
+        int error = endpoint == ENDPOINT_CONTROLLER ? KAFKA_MISMATCHED_ENDPOINT_TYPE
+                                                    : KAFKA_UNSUPPORTED_ENDPOINT_TYPE;
+        rc = node_set_num(m, m->root, F_ERROR_CODE, error);
         if (rc == OK)
-            rc = node_set_text(m, m->root, F_ERROR_MESSAGE,
-                               kafka_error_text(KAFKA_MISMATCHED_ENDPOINT_TYPE));
+            rc = node_set_text(m, m->root, F_ERROR_MESSAGE, kafka_error_text(error));
         finish(ex, rc);
         return;
     }
@@ -240,8 +247,9 @@ static int set_coordinator(struct exchange *ex, struct node *at, int error)
         rc = node_set_text(m, at, F_HOST, error ? "" : c->advertise.host);
     if (rc == OK)
         rc = node_set_num(m, at, F_PORT, error ? -1 : c->advertise.port);
-    /* Brokers fill the text below version 4 only, with the code's own. */
-    if (rc == OK && old) {
+    /* Brokers fill the text below version 4 only, with the code's own, or for a type that they
+     * don't know. */
+    if (rc == OK && (old || error == KAFKA_INVALID_REQUEST)) {
         const char *text = error ? kafka_error_text(error) : "NONE";
         rc = node_set_text(m, at, F_ERROR_MESSAGE, text ? text : "");
     }
@@ -264,7 +272,9 @@ static int key_error(struct exchange *ex, int type, const struct node *key)
         if (!grant_group(g, key->u.str.p, key->u.str.len, OP_WRITE))
             error = KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
         break;
-    case 2: /* share coordinators are between brokers: CLUSTER_ACTION */
+    case COORDINATOR_SHARE: /* between brokers: CLUSTER_ACTION */
+        if (ex->head.version < COORDINATOR_SHARE_SINCE)
+            return KAFKA_INVALID_REQUEST;
         what = "share coordinator";
         error = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
         break;

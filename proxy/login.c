@@ -40,17 +40,21 @@ static void answer_and_end(struct exchange *ex, const char *cause)
     session_drain(s, cause);
 }
 
-static void answer_error(struct exchange *ex, int error, const char *text, const char *cause)
+static int make_error(struct exchange *ex, int error, const char *text)
 {
-    struct session *s = ex->s;
     int rc = reply_new(&ex->reply, &ex->arena, &ex->request);
 
     if (rc == OK)
         rc = node_set_num(&ex->reply, ex->reply.root, F_ERROR_CODE, error);
     if (rc == OK)
         rc = node_set_text(&ex->reply, ex->reply.root, F_ERROR_MESSAGE, text);
-    if (rc != OK)
-        session_close(s, "out of memory", false);
+    return rc;
+}
+
+static void answer_error(struct exchange *ex, int error, const char *text, const char *cause)
+{
+    if (make_error(ex, error, text) != OK)
+        session_close(ex->s, "out of memory", false);
     else
         answer_and_end(ex, cause);
 }
@@ -391,7 +395,12 @@ void login_authenticate(struct session *s, struct exchange *ex)
         return;
     }
     if (s->state != SESSION_HANDSHAKEN && s->state != SESSION_REAUTH) {
-        exchange_fail(ex, KAFKA_ILLEGAL_SASL_STATE);
+        /* In a running session, which goes on: Kafka's words. */
+        if (make_error(ex, KAFKA_ILLEGAL_SASL_STATE,
+                       "SaslAuthenticate request received after successful authentication") != OK)
+            session_close(s, "out of memory", false);
+        else
+            exchange_finish(ex);
         return;
     }
     check_message(ex, &none);

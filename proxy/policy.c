@@ -11,7 +11,13 @@
 
 #include "proxy/exchange.h"
 
-enum { RESOURCE_TOPIC = 2, RESOURCE_GROUP = 32 }; /* ConfigResource.Type */
+enum { /* ConfigResource.Type */
+       RESOURCE_TOPIC = 2,
+       RESOURCE_BROKER = 4,
+       RESOURCE_BROKER_LOGGER = 8,
+       RESOURCE_CLIENT_METRICS = 16,
+       RESOURCE_GROUP = 32
+};
 
 static const uint8_t no_id[16];
 
@@ -252,24 +258,34 @@ static int decide_metadata(struct exchange *ex)
     return rc;
 }
 
-/* Takes out the names before the cursor's, which a broker neither describes nor denies. Whether the
- * cursor's own is there. */
-static bool start_at(struct node *topics, const struct node *at)
+static int compare_names(const struct node *topic, const struct node *at)
+{
+    const struct node *name = node_get(topic, F_NAME);
+
+    return compare_text(name->u.str.p, name->u.str.len, at->u.str.p, at->u.str.len);
+}
+
+static bool names_one(const struct node *topics, const struct node *at)
+{
+    ARRAY_EACH (t, topics) {
+        if (compare_names(t, at) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Takes out the names before the cursor's, which a broker neither describes nor denies. */
+static void start_at(struct node *topics, const struct node *at)
 {
     struct node *prev = NULL, *next;
-    bool found = false;
 
     for (struct node *t = topics->child; t; t = next) {
-        const struct node *name = node_get(t, F_NAME);
-        int order = compare_text(name->u.str.p, name->u.str.len, at->u.str.p, at->u.str.len);
         next = t->next;
-        found = found || order == 0;
-        if (order < 0)
+        if (compare_names(t, at) < 0)
             array_take(topics, prev, t);
         else
             prev = t;
     }
-    return found;
 }
 
 /* A cursor is a place in the sorted names; one at a topic that isn't granted only tells where to
@@ -283,8 +299,10 @@ static int decide_describe_topics(struct exchange *ex)
     bool all = topics->count == 0;
     int rc;
 
-    if (at && ((!all && !start_at(topics, at)) || node_num(cursor, F_PARTITION_INDEX, 0) < 0))
+    if (at && ((!all && !names_one(topics, at)) || node_num(cursor, F_PARTITION_INDEX, 0) < 0))
         return deny(ex, KAFKA_INVALID_REQUEST);
+    if (at && !all)
+        start_at(topics, at);
     rc = all ? name_granted(ex, at) : filter_topics(ex, topics, NULL);
     ex->wants_ops_topic = true;
     if (rc == OK && at && !policy_topic(ex, at->u.str.p, at->u.str.len, ex->rule->topic_ops))
@@ -366,7 +384,7 @@ static int resource_error(struct exchange *ex, const struct node *r)
 {
     int64_t type = node_num(r, F_RESOURCE_TYPE, 0);
     const struct node *name = node_get(r, F_RESOURCE_NAME);
-    int error = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    int error = KAFKA_INVALID_REQUEST;
 
     if (type == RESOURCE_TOPIC) {
         if (grant_topic(grants_of(ex), name->u.str.p, name->u.str.len, OP_DESCRIBE_CONFIGS))
@@ -374,6 +392,9 @@ static int resource_error(struct exchange *ex, const struct node *r)
         error = KAFKA_TOPIC_AUTHORIZATION_FAILED;
     } else if (type == RESOURCE_GROUP) {
         error = KAFKA_GROUP_AUTHORIZATION_FAILED;
+    } else if (type == RESOURCE_BROKER || type == RESOURCE_BROKER_LOGGER ||
+               type == RESOURCE_CLIENT_METRICS) {
+        error = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
     }
     session_denied(ex->s, ex, "configuration", name->u.str.p, name->u.str.len, error);
     return error;

@@ -117,6 +117,13 @@ static int hide_config_value(struct exchange *ex, struct node *st)
     return node_set_text(&ex->reply, st, F_VALUE, "");
 }
 
+/* Kafka tells the operations of a topic that is granted and absent, too. */
+static bool told_of_topic(int64_t error)
+{
+    return error == KAFKA_NONE || error == KAFKA_UNKNOWN_TOPIC_OR_PARTITION ||
+           error == KAFKA_LEADER_NOT_AVAILABLE;
+}
+
 static int fill_ops(struct exchange *ex, struct node *st, const struct node *ops)
 {
     const struct node *topic = node_role(st, ROLE_TOPIC);
@@ -125,7 +132,7 @@ static int fill_ops(struct exchange *ex, struct node *st, const struct node *ops
     int32_t v = OPS_UNKNOWN;
 
     if (topic) {
-        if (ex->wants_ops_topic && error == KAFKA_NONE && !topic->null)
+        if (ex->wants_ops_topic && told_of_topic(error) && !topic->null)
             v = grant_topic_ops(&ex->s->grants, topic->u.str.p, topic->u.str.len);
     } else if (group) {
         if (ex->wants_ops_group && error == KAFKA_NONE)
@@ -207,6 +214,8 @@ static int rewrite_field(struct exchange *ex, struct node *st, struct node *f)
         return OK;
     case ROLE_RACK:
     case ROLE_REGEX:
+        if (f->null || f->u.str.len == 0)
+            return OK;
         return nullable ? node_set_null(m, st, f->field->id)
                         : node_set_text(m, st, f->field->id, "");
     case ROLE_CLUSTER:

@@ -692,6 +692,8 @@ static void replicas_and_sessions(void **state)
     /* The last Fetch of a session that never was, and one that forgets. */
     ask(&c, 1, 11, "{'sessionEpoch':-1,'maxWaitMs':5000}");
     gets("");
+    ask(&c, 1, 11, "{'sessionId':9,'sessionEpoch':-1,'maxWaitMs':5000}");
+    gets("");
     ask(&c, 1, 11,
         "{'replicaId':-2,'maxWaitMs':100,'minBytes':1,'maxBytes':1000000,'topics':[" T2(
             P(0, 7)) "],"

@@ -150,6 +150,14 @@ static void describe_topics(void **state)
           "{'topics':[{'name':'t2','errorCode':42}]}");
     stays(75, 0, "{'topics':[{'name':'t2'}],'cursor':{'topicName':'t2','partitionIndex':-1}}",
           "{'topics':[{'name':'t2','errorCode':42}]}");
+    stays(75, 0,
+          "{'topics':[{'name':'a'},{'name':'t2'}],'cursor':{'topicName':'foreign',"
+          "'partitionIndex':0}}",
+          "{'topics':[{'name':'a','errorCode':42},{'name':'t2','errorCode':42}]}");
+    /* One that is granted and not there has its operations all the same. */
+    goes(75, 0, "{'topics':[{'name':'gone'}]}", 0, "{'topics':[{'name':'gone'}]}",
+         "{'topics':[{'name':'gone','errorCode':3}]}",
+         "{'topics':[{'name':'gone','errorCode':3" OPS "}]}");
     client_close(&c);
 }
 
@@ -167,6 +175,8 @@ static void describe_cluster(void **state)
     stays(60, 1, "{'endpointType':2}",
           "{'errorCode':114,"
           "'errorMessage':'The request was sent to an endpoint of the wrong type.'}");
+    stays(60, 2, "{'endpointType':7}",
+          "{'errorCode':115,'errorMessage':'This endpoint type is not supported yet.'}");
     client_close(&c);
 }
 
@@ -792,6 +802,10 @@ static void group_describe(void **state)
 /* --- coordinators */
 
 #define HERE "'host':'gate.example.com','port':9093"
+#define MALFORMED                                                                                  \
+    "'errorMessage':'This most likely occurs because of a request being malformed by the client "  \
+    "library or the message was sent to an incompatible broker. See the broker logs for more "     \
+    "details.'"
 
 static void find_coordinator(void **state)
 {
@@ -815,8 +829,13 @@ static void find_coordinator(void **state)
     stays(10, 6, "{'keyType':2,'coordinatorKeys':['bob:AAAAAAAAAAAAAAAAAAAAAA:0']}",
           "{'coordinators':[{'key':'bob:AAAAAAAAAAAAAAAAAAAAAA:0','errorCode':31,'nodeId':-1,"
           "'port':-1}]}");
+    /* A type that the version doesn't have. */
     stays(10, 6, "{'keyType':7,'coordinatorKeys':['bob']}",
-          "{'coordinators':[{'key':'bob','errorCode':42,'nodeId':-1,'port':-1}]}");
+          "{'coordinators':[{'key':'bob','errorCode':42,'nodeId':-1,'port':-1," MALFORMED "}]}");
+    stays(10, 5, "{'keyType':2,'coordinatorKeys':['bob']}",
+          "{'coordinators':[{'key':'bob','errorCode':42,'nodeId':-1,'port':-1," MALFORMED "}]}");
+    stays(10, 3, "{'keyType':2,'key':'bob'}",
+          "{'errorCode':42,'nodeId':-1,'port':-1," MALFORMED "}");
     stays(10, 4, "{}", "{}");
     client_close(&c);
     login(&c, NULL); /* reading has no transactions */
@@ -895,6 +914,8 @@ static void configs(void **state)
     login(&c, NULL);
     stays(32, 4, "{'resources':[" RES(2, "t2") "]}",
           "{'results':[" RES_NO(2, "t2", 29, "Topic authorization failed.") "]}");
+    stays(32, 4, "{'resources':[{'resourceType':3,'resourceName':'x'}]}",
+          "{'results':[{'errorCode':42,'resourceType':3,'resourceName':'x'," MALFORMED "}]}");
     stays(29, 3, "{}",
           "{'errorCode':54,'errorMessage':'No Authorizer is configured on the broker'}");
     client_close(&c);
