@@ -34,15 +34,20 @@ LISTENERS = {
 
 
 class Cluster:
-    def __init__(self, directory, authority, idp):
+    """`more`: properties over those that every node has here."""
+
+    def __init__(self, directory, authority, idp, hosts=HOSTS, numbers=NODES, racks=RACKS,
+                 cluster_id=CLUSTER_ID, more=None):
         self.directory = pathlib.Path(directory)
+        self.hosts, self.numbers, self.racks = hosts, numbers, racks
+        self.cluster_id, self.more = cluster_id, more or {}
         self.authority = authority
         self.idp = idp
-        self.pair = authority.issue("broker", addresses=HOSTS)
-        self.client_pair = authority.issue("sluice-service")
+        self.pair = authority.issue(f"broker-{numbers[0]}", addresses=hosts)
+        self.client_pair = authority.issue(f"sluice-service-{numbers[0]}")
         self.ports = [{name: free_port(host) for name in (*LISTENERS, "controller")}
-                      for host in HOSTS]
-        self.nodes = [None] * len(HOSTS)
+                      for host in hosts]
+        self.nodes = [None] * len(hosts)
         self._admin = None
         jwks = self.directory / "jwks.json"
         jwks.parent.mkdir(parents=True, exist_ok=True)
@@ -50,28 +55,28 @@ class Cluster:
         self.jwks = jwks
 
     def bootstrap(self, listener="plaintext"):
-        return [f"{host}:{ports[listener]}" for host, ports in zip(HOSTS, self.ports)]
+        return [f"{host}:{ports[listener]}" for host, ports in zip(self.hosts, self.ports)]
 
     def address(self, index, listener="plaintext"):
-        return HOSTS[index], self.ports[index][listener]
+        return self.hosts[index], self.ports[index][listener]
 
     def secrets(self):
         """What no client may ever be told: texts, and numbers as they'd stand in a message."""
-        texts = [*HOSTS, *RACKS, CLUSTER_ID]
-        numbers = [*NODES, *(port for ports in self.ports for port in ports.values())]
+        texts = [*self.hosts, *self.racks, self.cluster_id]
+        numbers = [*self.numbers, *(port for ports in self.ports for port in ports.values())]
         return texts, numbers
 
     # --- the nodes
 
     def _properties(self, index):
-        host, ports = HOSTS[index], self.ports[index]
+        host, ports = self.hosts[index], self.ports[index]
         jaas = "org.apache.kafka.common.security"
         quoted = PASSWORD.replace('"', '\\"')
-        voters = ",".join(f"{node}@{HOSTS[i]}:{self.ports[i]['controller']}"
-                          for i, node in enumerate(NODES))
+        voters = ",".join(f"{node}@{self.hosts[i]}:{self.ports[i]['controller']}"
+                          for i, node in enumerate(self.numbers))
         lines = {
             "process.roles": "broker,controller",
-            "node.id": NODES[index],
+            "node.id": self.numbers[index],
             "controller.quorum.voters": voters,
             "controller.listener.names": "CONTROLLER",
             "listeners": ",".join([f"{name.upper()}://{host}:{ports[name]}"
@@ -81,7 +86,6 @@ class Cluster:
                 [f"{name.upper()}:{protocol}" for name, protocol in LISTENERS.items()]
                 + ["CONTROLLER:PLAINTEXT"]),
             "inter.broker.listener.name": "PLAINTEXT",
-            "broker.rack": RACKS[index],
             "log.dirs": self.directory / f"node-{index}" / "data",
             "num.network.threads": 2, "num.io.threads": 4, "background.threads": 2,
             "log.retention.ms": -1,  # the records of the cases are old by design
@@ -127,13 +131,15 @@ class Cluster:
             lines[f"{prefix}.sasl.oauthbearer.jwks.endpoint.url"] = self.jwks.as_uri()
             lines[f"{prefix}.sasl.oauthbearer.expected.audience"] = "kafka"
             lines[f"{prefix}.sasl.oauthbearer.expected.issuer"] = self.idp.issuer
-        text = "".join(f"{name}={value}\n" for name, value in lines.items())
+        if self.racks:
+            lines["broker.rack"] = self.racks[index]
+        text = "".join(f"{name}={value}\n" for name, value in (lines | self.more).items())
         return "".join(c if c < "\x7f" else f"\\u{ord(c):04x}" for c in text)
 
     def _format(self):
         """Formats the first node's directory, SCRAM users and all, and copies it to the others:
         one start of a Java machine instead of three."""
-        for index in range(len(HOSTS)):
+        for index in range(len(self.hosts)):
             node = self.directory / f"node-{index}"
             node.mkdir(parents=True)
             (node / "server.properties").write_text(self._properties(index))
@@ -141,26 +147,30 @@ class Cluster:
         password = PASSWORD.replace('"', '\\"')
         scram = [word for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512") for word in
                  ("--add-scram", f'{mechanism}=[name={USER},password="{password}"]')]
-        command = parts.java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c",
+        command = parts.java("kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c",
                              first / "server.properties", *scram, classes=False)
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode != 0:
             raise RuntimeError((done.stdout + done.stderr).decode(errors="replace"))
-        for index in range(1, len(HOSTS)):
+        for index in range(1, len(self.hosts)):
             data = self.directory / f"node-{index}" / "data"
             shutil.copytree(first / "data", data)
             meta = data / "meta.properties"
             lines = [line for line in meta.read_text().splitlines()
                      if not line.startswith(("node.id=", "directory.id="))]
             unique = b64url(uuid.uuid4().bytes[:15] + b"\x41").replace("-", "a")
-            lines += [f"node.id={NODES[index]}", f"directory.id={unique}"]
+            lines += [f"node.id={self.numbers[index]}", f"directory.id={unique}"]
             meta.write_text("\n".join(lines) + "\n")
 
     def start(self):
-        self._format()
-        for index in range(len(HOSTS)):
-            self.start_node(index)
+        self.launch()
         self.wait_ready()
+
+    def launch(self):
+        """start() without the wait, so that others can start meanwhile."""
+        self._format()
+        for index in range(len(self.hosts)):
+            self.start_node(index)
 
     def start_node(self, index):
         node = self.directory / f"node-{index}"
@@ -176,7 +186,9 @@ class Cluster:
     def kill_node(self, index):
         self.nodes[index].stop(signal.SIGKILL)
 
-    def wait_ready(self, count=len(HOSTS), timeout_s=90):
+    def wait_ready(self, count=None, timeout_s=90):
+        count = len(self.hosts) if count is None else count
+
         def answered():
             for node in self.nodes:
                 if node is not None and not node.running() and node.returncode > 0:
@@ -211,7 +223,7 @@ class Cluster:
             {"replication_factor": replication}
         new = confluent_kafka.admin.NewTopic(name, partitions, config=config, **options)
         self.admin.create_topics([new])[name].result(30)
-        wait_for(lambda: all(leader > 0 for leader in self.leaders(name, partitions).values()),
+        wait_for(lambda: all(leader >= 0 for leader in self.leaders(name, partitions).values()),
                  30, f"leaders of {name}", 0.05)
 
     def leaders(self, topic, expected=0):
