@@ -91,6 +91,7 @@ conformance() {
     make -s -j"$jobs" VARIANT=asan build/asan/conform && scripts/conformance.sh build/asan/conform
 }
 e2e() { SLUICE_BUILD=$PWD/build/asan scripts/check-e2e.sh; }
+equivalence() { SLUICE_BUILD=$PWD/build/asan E2E_TESTS=$PWD/tests/equivalence scripts/check-e2e.sh; }
 edc() { SLUICE_BUILD=$PWD/build/asan scripts/check-edc.sh; }
 
 # The gate before the embedded three-broker cluster, no Java: the story of `make demo`, each step
@@ -126,14 +127,14 @@ end_lanes() {
     exit 130
 }
 
-[ $# -gt 0 ] || set -- install build e2e edc unit lint threads corpora conformance embedded
+[ $# -gt 0 ] || set -- install build e2e equivalence edc unit lint threads corpora conformance embedded
 install=0 build=0 quiet=() brokers=() connectors=()
 for name in "$@"; do
     case $name in
     install) install=1 ;;
     build) build=1 ;;
     unit | lint | threads | corpora | conformance | embedded) quiet+=("$name") ;;
-    e2e) brokers+=("$name") ;;
+    e2e | equivalence) brokers+=("$name") ;;
     edc) connectors+=("$name") ;;
     *)
         echo "scripts/check.sh: no stage '$name'" >&2
