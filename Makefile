@@ -134,7 +134,7 @@ fuzz-differential: $(B)/differential
 $(B)/conform: $(B)/tests/conformance/conform.o $(LIB)
 	$(CC) -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS)
 conformance: $(B)/conform
-	scripts/conformance.sh $<
+	scripts/conformance.sh $(B)
 
 # --- the load of `make bench`
 $(B)/bench-load: $(B)/bench/load.o

@@ -199,7 +199,7 @@ int frame_request_head(const struct buf *b, size_t off, size_t len, struct reque
     m = c.err ? NULL : schema_find(h->api, true);
     if (!c.err && (!m || !versions_has(m->versions, h->version)))
         cursor_fail(&c, ERR_VERSION, "an API or version that the schema does not have");
-    if (!c.err)
+    if (!c.err && schema_request_header(h->api, h->version) >= 1)
         client_id_read(&c, h);
     if (!c.err && schema_request_header(h->api, h->version) >= 2)
         cursor_tags(&c);
@@ -252,7 +252,9 @@ int frame_put_request(struct buf *out, int api, int version, int32_t correlation
     write_u16(head + 6, (uint16_t)version);
     write_u32(head + 8, (uint32_t)correlation);
     write_u16(head + 12, client_id ? (uint16_t)id_len : STRING_LEN_NULL);
-    if (id_len)
+    if (header == 0)
+        head_len = ID_OFF - 2;
+    else if (id_len)
         memcpy(head + ID_OFF, client_id, id_len);
     if (header >= 2)
         head[head_len++] = 0;

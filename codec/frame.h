@@ -10,7 +10,8 @@ struct request_head {
     int16_t api, version;
     int32_t correlation;
     const uint8_t *client_id; /* valid UTF-8 (replaced by '?' where it wasn't); may be cut at
-                                 FRAME_CLIENT_ID_MAX; NULL for null */
+                                 FRAME_CLIENT_ID_MAX; NULL for null, and in
+                                 ControlledShutdown 0, which has none */
     uint32_t client_id_len;
     size_t body_off; /* where the body starts, counted from the header's first byte */
     uint8_t client_id_text[256];

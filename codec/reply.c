@@ -4,208 +4,7 @@
 #include <string.h>
 
 #include "codec/node.h"
-
-/* What a whole refusal consists of, besides a topmost error code. */
-enum {
-    WHOLE_TOPICS = 1,    /* every topic (and its partitions) */
-    WHOLE_ITEMS = 2,     /* every group, key, resource */
-    WHOLE_TEXT = 4,      /* the error's text, at the top or in every item */
-    WHOLE_SESSION = 8,   /* the session id of the request */
-    ITEM_TEXT = 16,      /* an item refused alone has the text too */
-    PART_NO_RECORDS = 32 /* records of length 0 */
-};
-
-struct reply_value {
-    enum field_name id;
-    int num;
-};
-
-struct reply_names {
-    enum field_name in, out; /* in the request, in the answer */
-};
-
-/* Where an API's answers have what, in a range of versions. F_NONE: no such thing. */
-struct reply_shape {
-    int16_t api, min, max;
-    uint8_t flags;
-    struct reply_names topics; /* arrays of topics */
-    struct reply_names parts;  /* in these, of partitions; F_NONE: the topic bears the error */
-    struct reply_names index;  /* in these, the number; in F_NONE: the element is the number */
-    enum field_name part_error;
-    struct reply_names items;   /* arrays of groups, keys, resources */
-    struct reply_names item[2]; /* copied; in F_NONE: the element itself */
-    struct reply_value top[3];  /* whole refusals: fields whose default is another */
-    struct reply_value part[2]; /* partitions: the same */
-};
-
-#define NAMES(in, out)                                                                             \
-    {                                                                                              \
-        F_##in, F_##out                                                                            \
-    }
-#define SAME(name)                                                                                 \
-    {                                                                                              \
-        F_##name, F_##name                                                                         \
-    }
-#define ELEMENT(out)                                                                               \
-    {                                                                                              \
-        F_NONE, F_##out                                                                            \
-    }
-#define VALUE(name, num)                                                                           \
-    {                                                                                              \
-        F_##name, num                                                                              \
-    }
-#define LAST INT16_MAX
-
-static const struct reply_shape shapes[] = {
-    {.api = 0,
-     .max = LAST,
-     .flags = WHOLE_TOPICS,
-     .topics = NAMES(TOPIC_DATA, RESPONSES),
-     .parts = NAMES(PARTITION_DATA, PARTITION_RESPONSES),
-     .index = SAME(INDEX),
-     .part_error = F_ERROR_CODE,
-     .part = {VALUE(BASE_OFFSET, -1)}},
-    {.api = 1,
-     .max = 12,
-     .flags = WHOLE_TOPICS | WHOLE_SESSION | PART_NO_RECORDS,
-     .topics = NAMES(TOPICS, RESPONSES),
-     .parts = SAME(PARTITIONS),
-     .index = NAMES(PARTITION, PARTITION_INDEX),
-     .part_error = F_ERROR_CODE,
-     .part = {VALUE(HIGH_WATERMARK, -1)}},
-    {.api = 1,
-     .min = 13,
-     .max = LAST,
-     .flags = WHOLE_SESSION | PART_NO_RECORDS,
-     .topics = NAMES(TOPICS, RESPONSES),
-     .parts = SAME(PARTITIONS),
-     .index = NAMES(PARTITION, PARTITION_INDEX),
-     .part_error = F_ERROR_CODE,
-     .part = {VALUE(HIGH_WATERMARK, -1)}},
-    {.api = 2,
-     .max = LAST,
-     .flags = WHOLE_TOPICS,
-     .topics = SAME(TOPICS),
-     .parts = SAME(PARTITIONS),
-     .index = SAME(PARTITION_INDEX),
-     .part_error = F_ERROR_CODE,
-     .part = {VALUE(TIMESTAMP, -1), VALUE(OFFSET, -1)}},
-    {.api = 3, .max = LAST, .flags = WHOLE_TOPICS, .topics = SAME(TOPICS)},
-    {.api = 8,
-     .max = LAST,
-     .flags = WHOLE_TOPICS,
-     .topics = SAME(TOPICS),
-     .parts = SAME(PARTITIONS),
-     .index = SAME(PARTITION_INDEX),
-     .part_error = F_ERROR_CODE},
-    {.api = 9,
-     .max = 1,
-     .flags = WHOLE_TOPICS,
-     .topics = SAME(TOPICS),
-     .parts = NAMES(PARTITION_INDEXES, PARTITIONS),
-     .index = ELEMENT(PARTITION_INDEX),
-     .part_error = F_ERROR_CODE,
-     .part = {VALUE(COMMITTED_OFFSET, -1)}},
-    {.api = 9,
-     .min = 2,
-     .max = 7,
-     .topics = SAME(TOPICS),
-     .parts = NAMES(PARTITION_INDEXES, PARTITIONS),
-     .index = ELEMENT(PARTITION_INDEX),
-     .part_error = F_ERROR_CODE,
-     .part = {VALUE(COMMITTED_OFFSET, -1)}},
-    {.api = 9,
-     .min = 8,
-     .max = LAST,
-     .flags = WHOLE_ITEMS,
-     .topics = SAME(TOPICS),
-     .parts = NAMES(PARTITION_INDEXES, PARTITIONS),
-     .index = ELEMENT(PARTITION_INDEX),
-     .part_error = F_ERROR_CODE,
-     .items = SAME(GROUPS),
-     .item = {SAME(GROUP_ID)},
-     .part = {VALUE(COMMITTED_OFFSET, -1)}},
-    {.api = 10, .max = 3, .flags = WHOLE_TEXT, .top = {VALUE(NODE_ID, -1), VALUE(PORT, -1)}},
-    {.api = 10,
-     .min = 4,
-     .max = LAST,
-     .flags = WHOLE_ITEMS | WHOLE_TEXT,
-     .items = NAMES(COORDINATOR_KEYS, COORDINATORS),
-     .item = {ELEMENT(KEY)},
-     .part = {VALUE(NODE_ID, -1), VALUE(PORT, -1)}},
-    {.api = 11, .max = LAST, .top = {VALUE(GENERATION_ID, -1)}},
-    {.api = 12, .max = LAST},
-    {.api = 13, .max = LAST},
-    {.api = 14, .max = LAST},
-    {.api = 15,
-     .max = LAST,
-     .flags = WHOLE_ITEMS,
-     .items = SAME(GROUPS),
-     .item = {ELEMENT(GROUP_ID)}},
-    {.api = 16, .max = LAST},
-    {.api = 17, .max = LAST},
-    {.api = 18, .max = LAST},
-    {.api = 22, .max = LAST, .top = {VALUE(PRODUCER_ID, -1), VALUE(PRODUCER_EPOCH, -1)}},
-    {.api = 23,
-     .max = LAST,
-     .flags = WHOLE_TOPICS,
-     .topics = SAME(TOPICS),
-     .parts = SAME(PARTITIONS),
-     .index = SAME(PARTITION),
-     .part_error = F_ERROR_CODE},
-    {.api = 24,
-     .max = 3,
-     .flags = WHOLE_TOPICS,
-     .topics = NAMES(V3_AND_BELOW_TOPICS, RESULTS_BY_TOPIC_V3_AND_BELOW),
-     .parts = NAMES(PARTITIONS, RESULTS_BY_PARTITION),
-     .index = ELEMENT(PARTITION_INDEX),
-     .part_error = F_PARTITION_ERROR_CODE},
-    {.api = 24, .min = 4, .max = LAST},
-    {.api = 25, .max = LAST},
-    {.api = 26, .max = LAST},
-    {.api = 28,
-     .max = LAST,
-     .flags = WHOLE_TOPICS,
-     .topics = SAME(TOPICS),
-     .parts = SAME(PARTITIONS),
-     .index = SAME(PARTITION_INDEX),
-     .part_error = F_ERROR_CODE},
-    {.api = 29, .max = LAST},
-    {.api = 32,
-     .max = LAST,
-     .flags = WHOLE_ITEMS | WHOLE_TEXT | ITEM_TEXT,
-     .items = NAMES(RESOURCES, RESULTS),
-     .item = {SAME(RESOURCE_NAME), SAME(RESOURCE_TYPE)}},
-    {.api = 36, .max = LAST},
-    {.api = 42,
-     .max = LAST,
-     .flags = WHOLE_ITEMS,
-     .items = NAMES(GROUPS_NAMES, RESULTS),
-     .item = {ELEMENT(GROUP_ID)}},
-    {.api = 47,
-     .max = LAST,
-     .topics = SAME(TOPICS),
-     .parts = SAME(PARTITIONS),
-     .index = SAME(PARTITION_INDEX),
-     .part_error = F_ERROR_CODE},
-    {.api = 60, .max = LAST},
-    {.api = 68, .max = LAST},
-    {.api = 69,
-     .max = LAST,
-     .flags = WHOLE_ITEMS,
-     .items = NAMES(GROUP_IDS, GROUPS),
-     .item = {ELEMENT(GROUP_ID)}},
-    {.api = 75, .max = LAST, .flags = WHOLE_TOPICS, .topics = SAME(TOPICS)},
-};
-
-static const struct reply_shape *shape_find(int api, int version)
-{
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        if (shapes[i].api == api && version >= shapes[i].min && version <= shapes[i].max)
-            return &shapes[i];
-    }
-    return NULL;
-}
+#include "codec/shape.h"
 
 static int set_values(struct msg *m, struct node *st, const struct reply_value *v, size_t n)
 {
@@ -227,7 +26,7 @@ static int set_message(struct msg *m, struct node *st, const char *text)
 int reply_new(struct msg *reply, struct arena *a, const struct msg *request)
 {
     const struct message *schema = schema_find(request->schema->api, false);
-    if (!schema || !shape_find(schema->api, request->version))
+    if (!schema)
         return ERR_UNKNOWN;
     return msg_new(reply, a, schema, request->version);
 }
@@ -364,8 +163,10 @@ static void topic_join(const struct reply_list *l, struct node *to, struct node 
 int reply_list_init(struct reply_list *l, struct msg *reply, struct node *at)
 {
     *l = (struct reply_list){.reply = reply};
-    l->shape = shape_find(reply->schema->api, reply->version);
-    if (!l->shape || l->shape->topics.out == F_NONE)
+    l->shape = shape_find(reply->arena, reply->schema->api, reply->version);
+    if (!l->shape)
+        return arena_error(reply->arena, sizeof *l->shape);
+    if (l->shape->topics.out == F_NONE)
         return ERR_UNKNOWN;
     l->topics = node_get(at ? at : reply->root, l->shape->topics.out);
     if (!l->topics)
@@ -520,8 +321,10 @@ static int add_item(struct msg *m, const struct reply_shape *s, const struct nod
 
 int reply_add_item(struct msg *reply, const struct node *item, int error, struct node **added)
 {
-    const struct reply_shape *s = shape_find(reply->schema->api, reply->version);
-    if (!s || s->items.out == F_NONE)
+    const struct reply_shape *s = shape_find(reply->arena, reply->schema->api, reply->version);
+    if (!s)
+        return arena_error(reply->arena, sizeof *s);
+    if (s->items.out == F_NONE)
         return ERR_UNKNOWN;
     return add_item(reply, s, item, error, (s->flags & ITEM_TEXT) != 0, added);
 }
@@ -588,7 +391,9 @@ int reply_error(struct msg *reply, struct arena *a, const struct msg *request, i
     int err = reply_new(reply, a, request);
     if (err)
         return err;
-    const struct reply_shape *s = shape_find(reply->schema->api, reply->version);
+    const struct reply_shape *s = shape_find(a, reply->schema->api, reply->version);
+    if (!s)
+        return arena_error(a, sizeof *s);
     err = whole_top(reply, s, request, error);
     if (!err && (s->flags & WHOLE_TOPICS))
         err = whole_topics(reply, s, request, error);

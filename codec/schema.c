@@ -104,10 +104,13 @@ const char *schema_role_name(enum field_role r)
 
 int schema_request_header(int api, int version)
 {
+    enum { CONTROLLED_SHUTDOWN = 7 };
     const struct message *m = schema_find(api, true);
 
     if (!m)
         return -1;
+    if (api == CONTROLLED_SHUTDOWN && version == 0)
+        return 0;
     return message_flexible(m, version) ? 2 : 1;
 }
 

@@ -147,7 +147,7 @@ const struct message *schema_all(size_t *count);
 const char *schema_type_name(enum field_type t);
 const char *schema_role_name(enum field_role r);
 
-/* Header versions: request 1, or 2 where flexible (v0 of ControlledShutdown is not ours);
+/* Header versions: request 1, or 2 where flexible, ControlledShutdown 0 alone 0 (no client id);
  * response 0, or 1 where flexible, ApiVersions always 0 (KIP-511). -1 for an unknown API; a version
  * outside of the table is judged by the first flexible one alone. */
 int schema_request_header(int api, int version);

@@ -129,6 +129,8 @@ static int request_header(struct frame *f, struct dissect_head *head)
     if (err)
         return dissect_error(f->doc, f->offset + 8, "header: %s", why ? why : err_name(err));
     f->body = h.body_off;
+    if (schema_request_header(h.api, h.version) == 0)
+        return OK; /* no client id, and no tags */
     int id_len = read_i16(f->p + 8);
     err = set(json_object_get(f->doc, "header"), "clientId",
               id_len < 0 ? json_null() : json_text(f->p + 10, (size_t)id_len));

@@ -1,16 +1,22 @@
-#!/bin/sh
-# Holds the codec against Apache Kafka's own classes: messages of every API and version, and the
-# refusals of the gate's APIs. Ends with a line that counts.
-#   usage: conformance.sh PROGRAM [SEED [MESSAGES]]
-# PROGRAM is tests/conformance/conform.c, built. The jars come from Maven Central, once, into
-# ~/.cache/sluice.
-set -eu
+#!/bin/bash
+# Holds the codec against Apache Kafka's own classes and definitions:
+#   the schema against the definitions in the jars, with tests/conformance/differences.txt;
+#   messages, headers and refusals of every API and version, as Kafka writes them;
+#   what the gate has edited, read and written again by Kafka.
+# Ends with a line that counts.
+#   usage: conformance.sh DIRECTORY [SEED]
+# DIRECTORY holds the programs conform and conform-gate. CONFORMANCE_ROUNDS is how many messages of
+# each kind and version (200). The jars come from Maven Central, once, into ~/.cache/sluice.
+set -euo pipefail
 
-program=$1
-seed=${2:-$(date +%j)}
-messages=${3:-10}
-jars=${XDG_CACHE_HOME:-$HOME/.cache}/sluice/kafka-clients-4.3.1
-here=$(dirname "$0")/../tests/conformance
+programs=$1
+seed=${2:-$(date +%-j)}
+rounds=${CONFORMANCE_ROUNDS:-200}
+jars=${XDG_CACHE_HOME:-$HOME/.cache}/sluice/kafka-clients
+here=$(cd "$(dirname "$0")/../tests/conformance" && pwd)
+# The release that everything is held against, and those with versions that it does not have.
+release=4.3.1
+others="3.9.1 4.4.0"
 
 for tool in java javac mvn; do
     if ! command -v "$tool" >/dev/null; then
@@ -19,24 +25,60 @@ for tool in java javac mvn; do
     fi
 done
 
-mkdir -p "$jars"
-for artifact in org.apache.kafka:kafka-clients:4.3.1 org.slf4j:slf4j-api:1.7.36 \
+fetch() { # ARTIFACT DIRECTORY
+    local file
+    file=$(echo "$1" | cut -d: -f2,3 | tr : -).jar
+    [ -s "$jars/$2/$file" ] ||
+        mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+            -Dartifact="$1" -DoutputDirectory="$jars/$2"
+}
+for r in $release $others; do fetch "org.apache.kafka:kafka-clients:$r" "$r"; done
+for artifact in org.slf4j:slf4j-api:1.7.36 org.slf4j:slf4j-nop:1.7.36 \
     com.fasterxml.jackson.core:jackson-core:2.17.3 \
     com.fasterxml.jackson.core:jackson-annotations:2.17.3 \
     com.fasterxml.jackson.core:jackson-databind:2.17.3; do
-    file=$(echo "$artifact" | cut -d: -f2,3 | tr : -).jar
-    [ -s "$jars/$file" ] ||
-        mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
-            -Dartifact="$artifact" -DoutputDirectory="$jars"
+    fetch "$artifact" libs
 done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-javac -cp "$jars/*" -d "$work" "$here/Generate.java"
-echo "conformance: seed $seed, $messages messages of each kind and version"
-# In a file first: a pipe would hide it when the generator fails.
-java -cp "$jars/*:$work" Generate "$seed" "$messages" >"$work/cases" 2>"$work/log" || {
-    cat "$work/log" >&2
-    exit 1
+javac --release 17 -Xlint:all,-processing -Werror -cp "$jars/libs/*:$jars/$release/*" \
+    -d "$work" "$here"/*.java
+jar_of() { echo "$jars/$1/kafka-clients-$1.jar"; }
+run() { # RELEASE CLASS ARGUMENT...
+    java -XX:+UseSerialGC -cp "$jars/libs/*:$(jar_of "$1"):$work" "${@:2}"
 }
-"$program" <"$work/cases"
+
+passed=0
+failed=0
+# Runs a part, shows what it says, and adds its last line "N passed, N failed" to the sum. One that
+# fails without counting a failure counts as one.
+part() { # COMMAND...
+    local status=0 line p=0 f=0
+    "$@" >"$work/log" 2>&1 || status=$?
+    cat "$work/log"
+    line=$(grep -oE '[0-9]+ passed, [0-9]+ failed' "$work/log" | tail -n 1) || true
+    read -r p _ f _ <<<"${line:-0 passed, 0 failed}"
+    if [ "$status" != 0 ] && [ "$f" = 0 ]; then f=1; fi
+    passed=$((passed + p))
+    failed=$((failed + f))
+}
+
+definitions() {
+    "$programs/conform" schema >"$work/schema"
+    run "$release" Compare "$work/schema" "$here/differences.txt" \
+        "$(jar_of 3.9.1)" "$(jar_of 4.3.1)" "$(jar_of 4.4.0)"
+}
+
+messages() { # RELEASE REFUSED OTHER-JAR...
+    run "$1" Generate "$seed" "$rounds" "$1" "$(jar_of "$1")" "$here/differences.txt" "${@:2}" |
+        "$programs/conform" messages
+}
+
+echo "conformance: seed $seed, $rounds messages of each kind and version"
+part definitions
+refused=$("$programs/conform" refused)
+part messages "$release" "$refused"
+for r in $others; do part messages "$r" - "$(jar_of "$release")"; done
+echo "conformance: $passed passed, $failed failed"
+[ "$failed" = 0 ]

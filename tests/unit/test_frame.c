@@ -85,12 +85,14 @@ static const struct {
     {"0001 0004 01020304 00", ERR_MALFORMED, HEAD_SHORT, 0},
     {"0001 0004 010203", ERR_MALFORMED, HEAD_SHORT, 0},
     {"", ERR_MALFORMED, HEAD_SHORT, 0},
-    {V1("0001 0003"), ERR_VERSION, HEAD_UNKNOWN, 0},
     {V1("0001 0013"), ERR_VERSION, HEAD_UNKNOWN, 0},
     {V1("0001 ffff"), ERR_VERSION, HEAD_UNKNOWN, 0},
-    {V1("0004 0000"), ERR_VERSION, HEAD_UNKNOWN, 0},
+    {V1("005f 0000"), ERR_VERSION, HEAD_UNKNOWN, 0},
     {V1("ffff 0000"), ERR_VERSION, HEAD_UNKNOWN, 0},
     {V1("7fff 0000"), ERR_VERSION, HEAD_UNKNOWN, 0},
+    /* ControlledShutdown 0 has no client id */
+    {"0007 0000 01020304", OK, NULL, 8},
+    {V1("0007 0001"), OK, "ab", 12},
     /* flexible: tags */
     {V1("0001 000c") "00", OK, "ab", 13},
     {V1("0001 000c"), ERR_MALFORMED, HEAD_SHORT, 0},
@@ -248,7 +250,7 @@ static void response_heads(void **state)
         {1, 12, "00000007 01 03 01 aa 00", OK, 8},
         {1, 12, "00000007 02 03 00 03 00", ERR_MALFORMED, 0},
         {18, 3, "00000007 00", OK, 4},
-        {7, 0, "00000007 00", ERR_VERSION, 0},
+        {95, 0, "00000007 00", ERR_VERSION, 0},
     };
 
     (void)state;
@@ -319,8 +321,8 @@ static void puts_refuse(void **state)
     memset(id, 'a', sizeof id);
     id[FRAME_CLIENT_ID_MAX + 1] = '\0';
     buf_init(&b, 64);
-    assert_int_equal(frame_put_request(&b, 7, 0, 1, NULL, 0), ERR_VERSION);
-    assert_int_equal(frame_put_response(&b, 7, 0, 1, 0), ERR_VERSION);
+    assert_int_equal(frame_put_request(&b, 95, 0, 1, NULL, 0), ERR_VERSION);
+    assert_int_equal(frame_put_response(&b, 95, 0, 1, 0), ERR_VERSION);
     assert_int_equal(frame_put_request(&b, 1, 12, 1, id + 1, 0), ERR_LIMIT); /* the buffer's */
     assert_int_equal(frame_put_request(&b, 1, 12, 1, NULL, INT32_MAX), ERR_LIMIT);
     assert_int_equal(frame_put_request(&b, 1, 12, 1, NULL, SIZE_MAX), ERR_LIMIT);
@@ -333,6 +335,10 @@ static void puts_refuse(void **state)
     assert_int_equal(b.len, 0);
     assert_int_equal(frame_put_request(&b, 1, 12, 1, id + 1, 0), OK);
     assert_int_equal(b.len, 4 + 10 + FRAME_CLIENT_ID_MAX + 1);
+    buf_release(&b);
+    buf_init(&b, 1024);
+    assert_int_equal(frame_put_request(&b, 7, 0, 1, "left out", 0), OK);
+    assert_int_equal(b.len, 4 + 8);
     buf_release(&b);
     buf_thread_trim();
 }

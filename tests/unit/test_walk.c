@@ -622,7 +622,7 @@ static void foreign_versions_are_bad(void **state)
     struct walk w;
 
     (void)state;
-    walk_start(&w, fetch_request, 3, 10);
+    walk_start(&w, fetch_request, -1, 10);
     assert_int_equal(walk_next(&w), WALK_BAD);
     walk_start(&w, fetch_request, 19, 10);
     assert_int_equal(walk_next(&w), WALK_BAD);
