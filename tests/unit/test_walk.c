@@ -367,8 +367,7 @@ static void varints(void **state)
     expect(metadata_request, 9, "8000 00 00 00 00", "a varint is overlong or above 32 bits");
     expect(metadata_request, 9, "80808080808000 00", "a varint is overlong or above 32 bits");
     expect(metadata_request, 9, "ffffffff1f 00 00 00 00", "a varint is overlong or above 32 bits");
-    expect(metadata_request, 9, "ffffffff0f 00 00 00 00",
-           "more elements than the bytes that remain");
+    expect(metadata_request, 9, "ffffffff0f 00 00 00 00", "a length or count above 31 bits");
     expect(metadata_request, 9, "80", "a number runs past the end of its message or tag");
     expect(metadata_request, 9, "", "a number runs past the end of its message or tag");
     /* a string of 32767 is the longest, of 32768 too long whether or not it is there */
