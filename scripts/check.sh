@@ -85,6 +85,8 @@ threads() {
     run_units tsan $names
 }
 
+# The whole gate in simulated worlds: about 60 seconds of processor time.
+sim() { make -s -j"$jobs" VARIANT=asan build/asan/sim && scripts/sim.sh build/asan/sim 2000; }
 lint() { scripts/lint.sh; } # builds with the first compiler, optimized
 corpora() { scripts/fuzz.sh --replay; } # builds with the second
 conformance() {
@@ -127,13 +129,13 @@ end_lanes() {
     exit 130
 }
 
-[ $# -gt 0 ] || set -- install build e2e equivalence edc unit lint threads corpora conformance embedded
+[ $# -gt 0 ] || set -- install build e2e equivalence edc unit lint threads corpora conformance sim embedded
 install=0 build=0 quiet=() brokers=() connectors=()
 for name in "$@"; do
     case $name in
     install) install=1 ;;
     build) build=1 ;;
-    unit | lint | threads | corpora | conformance | embedded) quiet+=("$name") ;;
+    unit | lint | threads | corpora | conformance | sim | embedded) quiet+=("$name") ;;
     e2e | equivalence) brokers+=("$name") ;;
     edc) connectors+=("$name") ;;
     *)
