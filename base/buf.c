@@ -310,6 +310,25 @@ int buf_move_n(struct buf *dst, struct buf *src, size_t n)
     return OK;
 }
 
+int buf_gather(struct buf *dst, struct buf *src, size_t n)
+{
+    assert(dst != src && n <= src->len && !dst->spare && !src->spare);
+    if (n > BUF_CHUNK_SMALL_BYTES || !dst->tail)
+        return buf_move_n(dst, src, n);
+    if (!fits(dst, n))
+        return ERR_LIMIT;
+    while (n > 0) {
+        const struct seg *s = src->first;
+        size_t part = s->len < n ? s->len : n;
+        int err = buf_append(dst, s->chunk->data + s->off, part);
+        if (err)
+            return err;
+        buf_drain(src, part);
+        n -= part;
+    }
+    return OK;
+}
+
 /* The segment that holds offset off < len; *off becomes the offset in it. */
 static struct seg *seg_at(const struct buf *b, size_t *off)
 {

@@ -62,6 +62,9 @@ int buf_append(struct buf *b, const void *p, size_t n) SL_MUST;
 int buf_move(struct buf *dst, struct buf *src) SL_MUST;
 /* Moves the first n bytes of src to the end of dst, without a copy. n <= src->len. */
 int buf_move_n(struct buf *dst, struct buf *src, size_t n) SL_MUST;
+/* The same for bytes that arrive bit by bit: up to BUF_CHUNK_SMALL_BYTES are copied behind what dst
+ * has, so that a few bytes never hold a chunk of their own. After ERR_NOMEM some may have gone. */
+int buf_gather(struct buf *dst, struct buf *src, size_t n) SL_MUST;
 /* Appends a reference to src's bytes [off, off+n) to dst; src keeps them. */
 int buf_share(struct buf *dst, const struct buf *src, size_t off, size_t n) SL_MUST;
 /* Drops the first n bytes. n <= len. */

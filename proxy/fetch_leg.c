@@ -291,7 +291,7 @@ static void on_data(struct upstream_call *c, struct buf *in, uint64_t body_len, 
     } else if (body_len <= FETCH_SMALL_BYTES || l->held) {
         uint64_t left = body_len - *taken;
         size_t n = in->len < left ? in->len : (size_t)left;
-        if (buf_move_n(&l->frame, in, n) != OK) {
+        if (buf_gather(&l->frame, in, n) != OK) {
             session_close(r->s, "out of memory", false);
             return;
         }

@@ -202,7 +202,7 @@ static void pass_to(struct pass *p, uint64_t upto)
     }
     if (upto <= st->moved || p->rc != OK)
         return;
-    p->rc = buf_move_n(&p->r->s->t.out, p->in, (size_t)(upto - st->moved));
+    p->rc = buf_gather(&p->r->s->t.out, p->in, (size_t)(upto - st->moved));
     if (p->rc == OK) {
         *p->taken += upto - st->moved;
         st->moved = upto;

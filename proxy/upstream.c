@@ -337,7 +337,7 @@ static int read_whole(struct upstream *u)
 {
     size_t want = u->frame_len - u->frame.len, body_off = 0;
     size_t n = u->t.in.len < want ? u->t.in.len : want;
-    int e = buf_move_n(&u->frame, &u->t.in, n);
+    int e = buf_gather(&u->frame, &u->t.in, n);
     if (e) {
         u->text = "out of memory";
         return e;
@@ -399,7 +399,7 @@ static int read_body(struct upstream *u, bool again)
         n = room;
     if (!n && !again && u->body_len)
         return ERR_AGAIN;
-    int e = buf_move_n(&u->frame, &u->t.in, n);
+    int e = buf_gather(&u->frame, &u->t.in, n);
     if (e) {
         u->text = "out of memory";
         return e;

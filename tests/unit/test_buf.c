@@ -344,6 +344,35 @@ static void test_the_pool_is_bounded(void **state)
     buf_thread_trim();
 }
 
+/* As a bulk answer on a slow link: each read has a large chunk of its own and gets little. */
+static void test_bytes_that_come_bit_by_bit_hold_no_chunk_each(void **state)
+{
+    (void)state;
+    struct buf in, all;
+    uint8_t out[7 * 1000], next = 0;
+    buf_init(&in, SIZE_MAX);
+    buf_init(&all, sizeof(out));
+    for (unsigned i = 0; i < 1000; i++) {
+        struct iovec iov[2];
+        assert_true(buf_reserve(&in, true, iov) > 0);
+        for (unsigned k = 0; k < 7; k++)
+            ((uint8_t *)iov[0].iov_base)[k] = next++;
+        buf_commit(&in, 7);
+        assert_int_equal(buf_gather(&all, &in, 7), OK);
+        assert_int_equal(in.len, 0);
+    }
+    assert_int_equal(all.len, sizeof(out));
+    assert_true(buf_thread_bytes() <= (size_t)2 * BUF_CHUNK_LARGE_BYTES);
+    buf_copy_out(&all, 0, out, sizeof(out));
+    for (size_t i = 0; i < sizeof(out); i++)
+        assert_int_equal(out[i], (uint8_t)i);
+    assert_int_equal(buf_append(&in, "x", 1), OK);
+    assert_int_equal(buf_gather(&all, &in, 1), ERR_LIMIT);
+    assert_int_equal(in.len, 1);
+    buf_release(&in);
+    buf_release(&all);
+}
+
 static int trim(void **state)
 {
     (void)state;
@@ -361,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_overwrite_crosses_segments),
         cmocka_unit_test(test_an_empty_buf_holds_no_memory),
         cmocka_unit_test(test_the_pool_is_bounded),
+        cmocka_unit_test(test_bytes_that_come_bit_by_bit_hold_no_chunk_each),
     };
     return cmocka_run_group_tests(tests, NULL, trim);
 }
