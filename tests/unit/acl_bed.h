@@ -24,11 +24,12 @@
 #include "codec/json.h"
 #include "edc/acl_priv.h"
 #include "proxy/peers.h"
+#include "tests/unit/trail.h"
 #include "tests/unit/wire.h"
 
 #define ISSUER   "https://idp.example.com"
 #define PASSWORD "a password of some length"
-#define WAIT_MS  3000
+#define WAIT_MS  20000
 
 static struct loop *loop;
 static struct store *store;
@@ -378,16 +379,8 @@ static inline int tear_down(void **state)
 /* Audit lines with both texts. */
 static inline unsigned audited(const char *a, const char *b)
 {
-    static char line[AUDIT_LINE_MAX];
-    unsigned n = 0;
-    FILE *f;
     settle(60);
-    f = fopen(trail_path, "r");
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f))
-        n += strstr(line, a) && (!b || strstr(line, b));
-    fclose(f);
-    return n;
+    return trail_lines(trail_path, a, b);
 }
 
 /* --- messages */

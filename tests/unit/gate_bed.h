@@ -10,10 +10,11 @@
 #include "proxy/session.h"
 #include "proxy/worker.h"
 #include "tests/unit/token.h"
+#include "tests/unit/trail.h"
 #include "tests/unit/upstream_bed.h"
 #include "tests/unit/wire.h"
 
-#define WAIT_MS 4000
+#define WAIT_MS 20000
 #define CLIENT  "tester"
 #define ID_A    "YWFhYWFhYWFhYWFhYWFhYQ" /* 16 times 'a': topic t1 */
 #define ID_B    "YmJiYmJiYmJiYmJiYmJiYg" /* t2 */
@@ -135,6 +136,14 @@ static inline void settle_ms(unsigned ms)
     bed.also = gate_bed_never;
     (void)gate_bed_run(&bed, ms);
 }
+
+/* Lets things happen until this holds; how long that may take is no matter of the test. */
+#define soon(condition)                                                                            \
+    do {                                                                                           \
+        for (unsigned soon_i = 0; !(condition) && soon_i < WAIT_MS / 10; soon_i++)                 \
+            settle_ms(10);                                                                         \
+        assert_true(condition);                                                                    \
+    } while (0)
 
 static inline bool until(bool (*fn)(struct gate_bed *b))
 {
@@ -641,16 +650,8 @@ static inline int gate_bed_teardown(void **state)
 /* Whether a line with all of these texts is in the audit trail by now. */
 static inline unsigned audited(const char *a, const char *b)
 {
-    char line[AUDIT_LINE_MAX];
-    unsigned n = 0;
-    FILE *f;
     settle_ms(60);
-    f = fopen(bed.audit_file, "r");
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f))
-        n += strstr(line, a) && (!b || strstr(line, b));
-    fclose(f);
-    return n;
+    return trail_lines(bed.audit_file, a, b);
 }
 
 #endif

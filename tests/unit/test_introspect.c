@@ -374,18 +374,21 @@ static char *odd(unsigned i)
 static void no_answer_is_unknown(void **state)
 {
     char jti[8];
+    uint64_t asked = 0;
 
     (void)state;
     begin("keep", odd);
     for (unsigned i = 0; i < 13; i++) {
+        asked = loop_clock_us(loop);
         snprintf(jti, sizeof(jti), "j%u", i);
         question(jti);
         assert_true(until(&answers, i + 1, 3000));
         assert_int_equal(verdicts[i], INTROSPECT_UNKNOWN);
     }
-    question("j12"); /* not asked again at once */
+    question("j12"); /* not asked again within the interval of a second */
     assert_true(until(&answers, 14, 3000));
-    assert_int_equal(server.count, 13);
+    if (loop_clock_us(loop) - asked < 1000000)
+        assert_int_equal(server.count, 13);
 }
 
 static void an_outage_keeps(void **state)
