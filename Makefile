@@ -150,7 +150,9 @@ fuzz-differential: $(B)/differential
 # --- the codec against Apache Kafka's own classes (needs a JDK and maven)
 $(B)/conform: $(B)/tests/conformance/conform.o $(LIB)
 	$(CC) -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS)
-conformance: $(B)/conform
+$(B)/conform-gate: tests/conformance/gate.c $(LIB)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Itests/unit -MMD -MP -MF $@.d -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS) -lcmocka
+conformance: $(B)/conform $(B)/conform-gate
 	scripts/conformance.sh $(B)
 
 # --- the load of `make bench`

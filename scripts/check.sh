@@ -91,7 +91,8 @@ sim() { make -s -j"$jobs" VARIANT=asan build/asan/sim && scripts/sim.sh build/as
 lint() { scripts/lint.sh; } # builds with the first compiler, optimized
 corpora() { scripts/fuzz.sh --replay; } # builds with the second
 conformance() {
-    make -s -j"$jobs" VARIANT=asan build/asan/conform && scripts/conformance.sh build/asan
+    make -s -j"$jobs" VARIANT=asan build/asan/conform build/asan/conform-gate &&
+        scripts/conformance.sh build/asan
 }
 e2e() { SLUICE_BUILD=$PWD/build/asan scripts/check-e2e.sh; }
 equivalence() { SLUICE_BUILD=$PWD/build/asan E2E_TESTS=$PWD/tests/equivalence scripts/check-e2e.sh; }

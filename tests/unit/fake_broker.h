@@ -41,6 +41,7 @@ struct fake {
     struct tls_context *tls;
     /* true: the request has been dealt with (or is left unanswered). */
     bool (*script)(struct fake_conn *c, const struct request_head *h, const struct msg *m);
+    void (*tap)(struct fake_conn *c, const struct buf *frame); /* sees every request's frame */
     void *arg;
     unsigned piece;  /* bytes a turn that answers leave in; 0: at once */
     bool refuse_all; /* accepted and closed at once */
@@ -357,6 +358,8 @@ static inline void fake_request(struct fake_conn *c, const struct buf *frame)
     struct arena a;
     struct msg m;
     const char *why = NULL;
+    if (c->f->tap)
+        c->f->tap(c, frame);
     arena_init(&a, 64 * 1024 * 1024);
     int e = frame_request_head(frame, 0, frame->len, &h, &why);
     if (e)
