@@ -140,9 +140,12 @@ bool value_loopback(const char *host)
 
 const char *value_text_fault(const char *text, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i], next = i + 1 < n ? (unsigned char)text[i + 1] : 0;
+
+        if (c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0)) /* C0, DEL, C1 */
             return "holds a control character";
+    }
     return NULL;
 }
 

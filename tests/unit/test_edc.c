@@ -16,9 +16,10 @@
 #include "edc/token_server.h"
 #include "tests/unit/token.h"
 
-#define SECRET  "0123456789-abcdefghij"
-#define AS_FORM "Content-Type: application/x-www-form-urlencoded"
-#define EDC     "https://w3id.org/edc/v0.0.1/ns/"
+#define HUNDRED_MEGABYTES ((size_t)100 << 20)
+#define SECRET            "0123456789-abcdefghij"
+#define AS_FORM           "Content-Type: application/x-www-form-urlencoded"
+#define EDC               "https://w3id.org/edc/v0.0.1/ns/"
 
 static struct loop *loop;
 static struct store *store;
@@ -262,6 +263,71 @@ static void test_huge_body(void **state)
     assert_int_equal(ask("GET", "/" SECRET "/v1/dataflows/check", NULL, NULL), 204);
 }
 
+/* So many bytes of a body went out before the gate had enough; *status is what it said. */
+static size_t pour(const char *path, const char *type, const char *framing, bool chunks,
+                   int *status)
+{
+    static char piece[65536 + 16];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    const struct timeval patience = {.tv_sec = 8};
+    char head[512], said[512] = "";
+    size_t sent = 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), n;
+
+    at.sin_port = htons((uint16_t)atoi(strrchr(url, ':') + 1));
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+    n = snprintf(head, sizeof(head),
+                 "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\n%s\r\n\r\n", path,
+                 type, framing);
+    assert_int_equal(send(fd, head, (size_t)n, MSG_NOSIGNAL), n);
+    memset(piece, ' ', sizeof(piece));
+    n = chunks ? sprintf(piece, "%x\r\n", 65536) : 0;
+    piece[n] = ' ';
+    if (chunks)
+        memcpy(piece + n + 65536, "\r\n", 2);
+    while (sent < HUNDRED_MEGABYTES) {
+        ssize_t went = send(fd, piece, (size_t)n + 65536 + (chunks ? 2 : 0), MSG_NOSIGNAL);
+
+        if (went < 0)
+            break;
+        sent += (size_t)went;
+    }
+    *status = recv(fd, said, sizeof(said) - 1, 0) > 12 ? atoi(said + 9) : 0;
+    close(fd);
+    return sent;
+}
+
+/* 100 MB, announced or in chunks, to whoever may be asked by strangers and to who may not: it is
+ * told no, or cut, long before all of it has come, and nothing is changed by it. */
+static void test_100_megabytes(void **state)
+{
+    static const char *const paths[][2] = {
+        {"/" SECRET "/v1/dataflows/start", "application/json"},
+        {"/" SECRET "/dataflows/p/terminate", "application/json"},
+        {"/v1/dataflows/start", "application/json"},
+        {"/oauth2/token", "application/x-www-form-urlencoded"},
+        {"/refresh/token", "application/x-www-form-urlencoded"},
+        {"/security-events", "application/secevent+jwt"},
+        {"/keycloak/k_logout", "text/plain"},
+        {"/nowhere", "text/plain"},
+    };
+    int status;
+    (void)state;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+        for (int chunks = 0; chunks < 2; chunks++) {
+            size_t sent = pour(paths[i][0], paths[i][1],
+                               chunks ? "Transfer-Encoding: chunked" : "Content-Length: 104857600",
+                               chunks, &status);
+            /* What the kernel's buffers on both sides take comes on top. */
+            if (sent > EDC_BODY_MAX + (16U << 20) || (status != 0 && status != 413))
+                fail_msg("%s: %zu bytes, %d", paths[i][0], sent, status);
+        }
+    }
+    assert_int_equal(ask("GET", "/" SECRET "/v1/dataflows/check", NULL, NULL), 204);
+}
+
 /* The whole way with the signer that runs: the EDR's token names its transfer. */
 static void test_own_token(void **state)
 {
@@ -288,7 +354,8 @@ static void test_own_token(void **state)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
-    const struct CMUnitTest tests[] = {TEST(test_who), TEST(test_huge_body), TEST(test_own_token)};
+    const struct CMUnitTest tests[] = {TEST(test_who), TEST(test_huge_body),
+                                       TEST(test_100_megabytes), TEST(test_own_token)};
     curl_global_init(CURL_GLOBAL_DEFAULT);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -218,6 +218,85 @@ static void test_refused(void **state)
 }
 
 /* A context that is too long, names that are too long, nesting that is too deep. */
+static int put_property(char *at, enum dialect dialect, const char *comma, const char *name,
+                        const char *value)
+{
+    if (dialect == DIALECT_DPS)
+        return sprintf(at, "%s\"" EDC "%s\":\"%s\"", comma, name, value);
+    return sprintf(at, "%s{\"dspace:name\":\"" EDC "%s\",\"dspace:value\":\"%s\"}", comma, name,
+                   value);
+}
+
+/* A start with this topic and prefix; JSON texts, without their quotes. NULL: not there. */
+static int start_with(enum dialect dialect, const char *prefix_name, const char *topic,
+                      const char *prefix, struct message *m)
+{
+    static char text[2 * 70000];
+    static const char *const heads[] = {
+        [DIALECT_LEGACY] =
+            "{\"@context\":{\"@vocab\":\"" EDC "\",\"dspace\":\"" DSPACE "\"},"
+            "\"@type\":\"DataFlowStartMessage\",\"processId\":\"p\",\"datasetId\":\"d\","
+            "\"agreementId\":\"a\",\"participantId\":\"c\",\"flowType\":\"PULL\","
+            "\"transferTypeDestination\":\"KafkaBroker\",\"sourceDataAddress\":{"
+            "\"dspace:endpointType\":\"KafkaBroker\",\"dspace:endpointProperties\":[",
+        [DIALECT_DPS] =
+            "{\"messageId\":\"m\",\"participantId\":\"prov\",\"counterPartyId\":\"c\","
+            "\"dataspaceContext\":\"x\",\"processId\":\"p\",\"agreementId\":\"a\","
+            "\"datasetId\":\"d\",\"profile\":\"KafkaBroker-PULL\",\"claims\":{},\"metadata\":{",
+    };
+    int n = sprintf(text, "%s", heads[dialect]);
+    if (topic)
+        n += put_property(text + n, dialect, "", "topic", topic);
+    if (prefix)
+        n += put_property(text + n, dialect, topic ? "," : "", prefix_name, prefix);
+    strcpy(text + n, dialect == DIALECT_LEGACY ? "]}}" : "}}");
+    return read_as(m, dialect, text);
+}
+
+static void refused_name(enum dialect dialect, const char *prefix_name, const char *topic,
+                         const char *prefix)
+{
+    struct message m;
+    if (start_with(dialect, prefix_name, topic, prefix, &m) != ERR_MALFORMED || !m.doc.fault[0])
+        fail_msg("%s, %s %.40s: was taken", topic, prefix_name, prefix);
+    message_release(&m);
+}
+
+/* Topics and prefixes that must open nothing, in both dialects, under each name. */
+static void test_hostile_names(void **state)
+{
+    static char ten_thousand[10001], character[16];
+    static const char *const prefix_names[] = {"kafka.group.prefix", "groupPrefix"};
+    const char *const names[] = {"",
+                                 "*",
+                                 "a*",
+                                 "*a",
+                                 "__consumer_offsets",
+                                 "__transaction_state",
+                                 "__cluster_metadata",
+                                 "__x",
+                                 ten_thousand};
+    struct message m;
+    (void)state;
+    memset(ten_thousand, 'x', sizeof(ten_thousand) - 1);
+    for (int d = DIALECT_LEGACY; d <= DIALECT_DPS; d++) {
+        for (size_t k = 0; k < 2; k++) {
+            assert_int_equal(start_with((enum dialect)d, prefix_names[k], "t", "bob", &m), OK);
+            message_release(&m);
+            refused_name((enum dialect)d, prefix_names[k], NULL, "bob"); /* no topic */
+            for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+                refused_name((enum dialect)d, prefix_names[k], names[i], "bob");
+                refused_name((enum dialect)d, prefix_names[k], "t", names[i]);
+            }
+            for (int c = 0; c < 0xa0; c += c == 0x1f ? 0x60 : 1) { /* C0, DEL, C1 */
+                snprintf(character, sizeof(character), "a\\u%04xb", (unsigned)c);
+                refused_name((enum dialect)d, prefix_names[k], character, "bob");
+                refused_name((enum dialect)d, prefix_names[k], "t", character);
+            }
+        }
+    }
+}
+
 static void test_bounds(void **state)
 {
     struct message m;
@@ -332,11 +411,12 @@ static void test_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recorded),  cmocka_unit_test(test_2025),
-        cmocka_unit_test(test_expanded),  cmocka_unit_test(test_other_names),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_dps),       cmocka_unit_test(test_every_cut),
-        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_recorded),      cmocka_unit_test(test_2025),
+        cmocka_unit_test(test_expanded),      cmocka_unit_test(test_other_names),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_dps),           cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_hostile_names),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
