@@ -12,6 +12,26 @@
 
 /* --- starts */
 
+/* The message itself is at fault. A legacy connector that says of which transfer it speaks is told
+ * there, where it can be. */
+static void refuse_message(struct signaling *s, struct ask *a, struct message *m)
+{
+    struct job *job;
+
+    if (m->dialect != DIALECT_LEGACY || !m->process || flow_find(s->flows, m->process) ||
+        !teller_can(s->config, m->callback)) {
+        ask_error(a, 400, "malformed", m->doc.fault);
+        return;
+    }
+    job = job_new(s, a, m->dialect, SIGNAL_START, m->process);
+    if (!job)
+        return;
+    if (job_add_flow(job) == OK)
+        flow_set(job->flow, FLOW_CALLBACK, m->callback);
+    if (!job_refuse_later(job, m->doc.fault))
+        job_refuse(job, 400, "malformed", m->doc.fault);
+}
+
 /* The body as a message, or an answer that says what is wrong with it. Release m in any case. */
 static bool read_message(struct signaling *s, struct ask *a, enum dialect dialect,
                          enum message_kind kind, struct message *m)
@@ -30,6 +50,8 @@ static bool read_message(struct signaling *s, struct ask *a, enum dialect dialec
         return true;
     if (rc == ERR_NOMEM)
         ask_error(a, 503, "out_of_memory", "try again");
+    else if (kind == MESSAGE_START)
+        refuse_message(s, a, m);
     else
         ask_error(a, 400, "malformed", m->doc.fault);
     message_release(m);
@@ -42,7 +64,8 @@ static void refuse_state(struct job *job)
 
     snprintf(what, sizeof(what), "%s does not go with the state %s", flow_signal_name(job->signal),
              job->flow ? flow_state_name(job->flow->state) : "of an unknown transfer");
-    job_refuse(job, 409, "conflict", what);
+    if (!job_refuse_later(job, what))
+        job_refuse(job, 409, "conflict", what);
 }
 
 /* A start of either dialect, or (take false) a prepare: the flow that it is about. NULL: answered.
@@ -203,7 +226,7 @@ static void post_resume(void *arg, struct ask *a)
     if (!job->message_id)
         job_refuse(job, 400, "malformed", "messageId: is missing");
     else if (!job->flow->text[FLOW_TOPICS])
-        job_refuse(job, 409, "conflict", "the transfer was never started here");
+        enter(job, FLOW_STARTED); /* a consumer's side: it was granted nothing here */
     else
         signaling_start(job);
 }

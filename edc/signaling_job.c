@@ -104,6 +104,28 @@ static void refuse_result(struct job *job, int result)
         job_refuse(job, 503, "busy", "it is not sure that all took it; try again");
 }
 
+bool job_refuse_later(struct job *job, const char *why)
+{
+    struct signaling *s = job->s;
+    struct flow *flow = job->flow;
+
+    if (job->dialect != DIALECT_LEGACY || job->signal != SIGNAL_START || !job->ask || !flow ||
+        !teller_can(s->config, flow->text[FLOW_CALLBACK]))
+        return false;
+    ask_json(job->ask, 200, edr_response(NULL, true, flow->dspace_2025));
+    job->ask = NULL;
+    job_free(job);
+    if (flow->state != FLOW_COMPLETED && flow->state != FLOW_TERMINATED) {
+        signaling_close(s, flow, SIGNAL_TERMINATE, NEWS_FAILED, why);
+        return true;
+    }
+    flow->news = NEWS_FAILED;
+    if (flow_keep(s->flows, flow, NULL, NULL) != OK)
+        log_warn("signaling", "a transfer's end may be told once only");
+    teller_tell(s->teller, flow);
+    return true;
+}
+
 static void add_location(struct job *job)
 {
     char id[3 * IDENTITY_TEXT_MAX], where[3 * IDENTITY_TEXT_MAX + 32];
@@ -168,6 +190,8 @@ static void start_failed(struct job *job, int result, const char *why)
 
     log_text(id, sizeof(id), job->id, strlen(job->id));
     log_warn("signaling", "transfer %s was not started: %s (%s)", id, why, err_name(result));
+    if (!again && !overtaken(job) && job_refuse_later(job, why))
+        return;
     if (!overtaken(job) && job->late)
         signaling_close(job->s, job->flow, SIGNAL_TERMINATE, NEWS_FAILED, why);
     else if (!overtaken(job))
@@ -406,7 +430,7 @@ static void on_impatient(void *arg)
 
     /* The specification knows no later answer to a resume. */
     if (!job->ask || overtaken(job) || job->signal == SIGNAL_RESUME ||
-        !teller_can(job->s->config, job->flow))
+        !teller_can(job->s->config, job->flow->text[FLOW_CALLBACK]))
         return;
     job->late = true;
     if (flow_keep(job->s->flows, job->flow, NULL, NULL) != OK)
@@ -512,11 +536,8 @@ static void on_ended(void *arg, int result, unsigned closed)
     } else if (job->dialect == DIALECT_LEGACY) {
         ask_text(job->ask, 204, NULL, NULL, 0);
         job->ask = NULL;
-    } else if (job->s && job->flow) {
-        job_answer_status(job, 200);
     } else {
-        ask_error(job->ask, 404, "not_found", "no such transfer; it is barred all the same");
-        job->ask = NULL;
+        job_answer_status(job, 200);
     }
     job_free(job);
 }
@@ -552,7 +573,7 @@ void signaling_end(struct job *job, const char *reason)
     int rc;
 
     /* What was never started is remembered too, so that a start which it overtook opens nothing. */
-    if (!job->flow && job->dialect == DIALECT_LEGACY && job_add_flow(job) != OK)
+    if (!job->flow && job_add_flow(job) != OK)
         log_warn("signaling", "an unknown transfer's end is kept as a revocation alone");
     r = revocation_of(job, reason, now_s);
     if (job->flow)

@@ -43,10 +43,8 @@ static bool is_configured(const struct config *c, const char *url)
 }
 
 /* What the message said where that is allowed, else what is configured. */
-static const char *base_of(const struct config *c, const struct flow *flow)
+static const char *base_of(const struct config *c, const char *callback)
 {
-    const char *callback = flow->text[FLOW_CALLBACK];
-
     if (callback && http_url_ok(callback, c->development) &&
         (is_configured(c, callback) || outgoing_allowed(c, callback)))
         return callback;
@@ -54,9 +52,9 @@ static const char *base_of(const struct config *c, const struct flow *flow)
                                                    : c->signaling.control_plane.url;
 }
 
-bool teller_can(const struct config *c, const struct flow *flow)
+bool teller_can(const struct config *c, const char *callback)
 {
-    return base_of(c, flow) != NULL;
+    return base_of(c, callback) != NULL;
 }
 
 /* What the news are called there; NULL: there is no word for it. */
@@ -79,7 +77,7 @@ static const char *word(const struct flow *flow)
 
 bool teller_url(const struct config *c, const struct flow *flow, char out[TELLER_URL_BYTES])
 {
-    const char *base = base_of(c, flow), *what = word(flow);
+    const char *base = base_of(c, flow->text[FLOW_CALLBACK]), *what = word(flow);
     char id[3 * IDENTITY_TEXT_MAX + 1];
     size_t n = base ? strlen(base) : 0;
     int len;
@@ -164,11 +162,12 @@ static void told(struct teller *t, struct errand *e)
     errand_free(t, e);
 }
 
-/* Refused for good: asking again would change nothing. */
+/* Refused for good: asking again would change nothing. A connector that is at work on the very
+ * transfer answers 409. */
 static bool final(int status)
 {
     return status >= 400 && status < 500 && status != 401 && status != 403 && status != 408 &&
-           status != 425 && status != 429;
+           status != 409 && status != 425 && status != 429;
 }
 
 static void on_answer(void *arg, const struct http_answer *a)

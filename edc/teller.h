@@ -34,7 +34,7 @@ void teller_free(struct teller *t);
  * call it again with each sweep. */
 void teller_tell(struct teller *t, const struct flow *flow);
 /* Is there anybody who may be told? */
-bool teller_can(const struct config *c, const struct flow *flow);
+bool teller_can(const struct config *c, const char *callback);
 
 /* The URL that this news goes to, for tests. False: nowhere. */
 #define TELLER_URL_BYTES 2048

@@ -67,14 +67,15 @@ def make_plane(request, make_gate, workspace, authority):
     is ended first, since two with one id would each renew its registration."""
     running = {}
 
-    def make(connector, name="plane", identity="sluice", start=True, gate=None, **arguments):
+    def make(connector, name="plane", identity="sluice", start=True, gate=None, judge=True,
+             **arguments):
         former = running.pop((connector, identity), None)
         if former is not None:
             former.gate.close()
         plane = planes.Plane(workspace / f"{request.path.stem}-{name}-signaling", authority,
                              connector, identity, **arguments)
         plane.gate = make_gate(name, start=start, config=plane.config, **(gate or {}))
-        plane.gate.judge = planes.lines_say_whose
+        plane.gate.judge = planes.lines_say_whose if judge else None
         running[connector, identity] = plane
         return plane.wait_available() if start else plane
     return make

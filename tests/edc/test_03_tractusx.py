@@ -63,7 +63,9 @@ def made(make_plane, authority, workspace, serial_parts):
     def make(name, address, issuers=None, tokens=None):
         port = free_port()
         config, known = options(workspace, authority, port, name)
-        plane = make_plane(None, name=name, identity=name, issuers=issuers, config=config | {
+        # ACLs tell of a subject, a topic and a prefix: no agreement, no asset, no participant.
+        plane = make_plane(None, name=name, identity=name, judge=False, issuers=issuers,
+                           config=config | {
             "outgoing": {"ca": str(authority.certificate)},
             "tokens": {"clients": known} | (tokens or {})})
         for secret in (PASSWORD, SECRET):

@@ -118,7 +118,8 @@ def client(realm, plane, name, **settings):
 
 def granted(plane, realm, subject):
     plane.gate.put_grant(gates.grant(f"grant-{subject}", subject, ["serial-parts"], "bob",
-                                     issuer=realm.issuer))
+                                     issuer=realm.issuer)
+                         | {"agreement": "by hand", "asset": "serial-parts"})
 
 
 def push_not_before(realm, made, moment):

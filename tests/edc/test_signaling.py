@@ -85,6 +85,23 @@ def test_a_revocation_by_hand_ends_the_transfer_at_both_connectors(plane, bob_co
     assert "revoked at the gate" in transfer.at_provider().get("errorDetail", "")
 
 
+def test_a_start_that_is_refused_holds_up_nobody(plane, bob_connector, provider, contracts):
+    """A connector that hears "no" asks six times in 15 s, and meanwhile none of its transfers moves.
+    So it hears "later", and then why not, which both connectors show."""
+    agreement = contracts(bob_connector, provider, "serial*parts")
+    other = contracts(bob_connector, provider, TOPIC)
+    refused = bob_connector.request(provider, agreement, "KafkaBroker-PULL")
+    begun = time.monotonic()
+    transfer = bob_connector.transfer(provider, other)
+    waited = time.monotonic() - begun
+    refused.wait("ENDED")
+    assert time.monotonic() - begun < 12
+    assert waited < 6, f"another transfer waited for {waited} s"
+    assert 'topic: holds "*"' in refused.at_provider().get("errorDetail", ""), refused.at_provider()
+    transfer.terminate()
+    transfer.wait("ENDED")
+
+
 def test_a_transfer_that_has_lived_long_enough_is_completed(other_plane, bob_connector, provider,
                                                             contracts):
     plane = other_plane("short", signaling={"max_life_s": 5})

@@ -317,10 +317,21 @@ static void test_dps_table(void **state)
         const char *way[4];
         long want[7];
     } rows[] = {
-        {"", {NULL}, {200, 200, 404, 404, 404, 404, 404}},
+        {"", {NULL}, {200, 200, 404, 404, 200, 404, 200}},
         {"PREPARED", {"prepare"}, {200, 409, 409, 200, 409, 409, 200}},
         {"STARTED", {"start"}, {409, 409, 409, 409, 200, 200, 200}},
         {"SUSPENDED", {"start", "suspend"}, {409, 409, 200, 409, 200, 409, 200}},
+        {"STARTED", {"start", "suspend", "resume"}, {409, 409, 409, 409, 200, 200, 200}},
+        {"TERMINATED", {"start", "suspend", "terminate"}, {409, 409, 409, 409, 409, 409, 200}},
+        {"STARTED", {"prepare", "start"}, {409, 409, 409, 409, 200, 200, 200}},
+        {"TERMINATED", {"prepare", "terminate"}, {409, 409, 409, 409, 409, 409, 200}},
+        /* a consumer's side: nothing is granted, the states are the same */
+        {"STARTED", {"prepare", "started"}, {409, 409, 409, 409, 200, 200, 200}},
+        {"SUSPENDED", {"prepare", "started", "suspend"}, {409, 409, 200, 409, 200, 409, 200}},
+        {"COMPLETED", {"prepare", "started", "completed"}, {409, 409, 409, 409, 409, 409, 409}},
+        /* ends that came before their start */
+        {"SUSPENDED", {"suspend"}, {409, 409, 200, 409, 200, 409, 200}},
+        {"TERMINATED", {"terminate"}, {409, 409, 409, 409, 409, 409, 200}},
         {"COMPLETED", {"start", "completed"}, {409, 409, 409, 409, 409, 409, 409}},
         {"TERMINATED", {"start", "terminate"}, {409, 409, 409, 409, 409, 409, 200}},
     };
@@ -330,7 +341,9 @@ static void test_dps_table(void **state)
         for (size_t i = 0; i < 7; i++) {
             snprintf(id, sizeof(id), "d-%zu-%zu", r, i);
             for (size_t w = 0; w < 4 && rows[r].way[w]; w++) {
-                assert_int_equal(signal_dps(id, rows[r].way[w], w == 0), 200);
+                const char *step = rows[r].way[w];
+                bool begins = strcmp(step, "start") == 0 || strcmp(step, "prepare") == 0;
+                assert_int_equal(signal_dps(id, step, begins), 200);
             }
             if (*rows[r].name) {
                 snprintf(path, sizeof(path), "/dataflows/%s/status", id);
@@ -393,14 +406,43 @@ static void test_dps_refusals(void **state)
     assert_int_equal(post("/dataflows/d/resume", "{}"), 400);
 }
 
-/* An end of what is not known is refused as the specification wants it, and barred all the same. */
+/* A connector that hears "no" to an end leaves its partner in the belief that all goes on, so the
+ * end of what is not known is taken in this dialect too; a start that it overtook opens nothing. */
 static void test_dps_unknown(void **state)
 {
     (void)state;
-    assert_int_equal(post("/dataflows/u1/terminate", SIGNAL), 404);
+    assert_int_equal(post("/dataflows/u1/terminate", SIGNAL), 200);
+    assert_string_equal(said("state"), "TERMINATED");
+    assert_string_equal(said("dataFlowId"), "u1");
     assert_true(look("u1").barred > 0);
-    assert_int_equal(post("/dataflows/u2/suspend", SIGNAL), 404);
+    assert_int_equal(post("/dataflows/u2/suspend", SIGNAL), 200);
+    assert_string_equal(said("state"), "SUSPENDED");
     assert_true(look("u2").barred > 0);
+    assert_int_equal(post("/dataflows/start", dps_body("u1", "")), 409);
+    assert_int_equal(post("/dataflows/start", dps_body("u2", "")), 409);
+    assert_int_equal(look("u2").grants, 0);
+}
+
+/* While the authorization server makes up its mind: the state of which the answer 202 tells. */
+static void test_dps_starting(void **state)
+{
+    static const struct {
+        const char *signal;
+        long want;
+    } cases[] = {{"start", 409},     {"prepare", 409}, {"resume", 409},   {"started", 409},
+                 {"completed", 409}, {"suspend", 409}, {"terminate", 200}};
+    (void)state;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 202);
+    assert_string_equal(said("state"), "STARTING");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        assert_int_equal(get("/dataflows/d1/status"), 200);
+        assert_string_equal(said("state"), "STARTING");
+        if (signal_dps("d1", cases[i].signal, i < 2) != cases[i].want)
+            fail_msg("%s: %ld", cases[i].signal, reply.status);
+    }
+    assert_int_equal(get("/dataflows/d1/status"), 200);
+    assert_string_equal(said("state"), "TERMINATED");
+    assert_null(look("d1").grant);
 }
 
 /* --- orders */
@@ -722,6 +764,51 @@ static void test_late_legacy(void **state)
     assert_int_equal(look("p1").grants, 1);
 }
 
+/* A final "no" would be asked for again and again, while no other transfer moves: so the connector
+ * hears "later", and is told by a callback. */
+static void refused_later(const char *id, const char *body)
+{
+    char path[64];
+    assert_int_equal(post("/v1/dataflows/start", body), 200);
+    assert_true(json_is_true(json_object_get(reply.json, "provisioning")));
+    assert_null(json_object_get(reply.json, "dataAddress"));
+    snprintf(path, sizeof(path), "/v1/dataflows/%s/state", id);
+    state_is(path, "TERMINATED");
+    assert_int_equal(news_of(id), NEWS_FAILED);
+    assert_null(look(id).grant);
+}
+
+static void test_refused_later(void **state)
+{
+    char text[4096];
+    const char *whole;
+    (void)state;
+    refused_later("m1", start_body("m1", "*"));
+    token_mode = TOKENS_FAIL;
+    refused_later("m2", start_body("m2", "t"));
+    token_mode = TOKENS_NOW;
+    assert_int_equal(post("/v1/dataflows/m3/terminate", TERMINATE), 204);
+    refused_later("m3", start_body("m3", "t")); /* its end overtook it */
+    assert_int_equal(tokens_made, 1);
+    /* Who does not say what it is about, and what may be had at another try. */
+    whole = start_body("m4", "t");
+    snprintf(text, sizeof(text), "%.*sother%s", (int)(strstr(whole, "processId") - whole), whole,
+             strstr(whole, "processId") + strlen("processId"));
+    assert_int_equal(post("/v1/dataflows/start", text), 400);
+    token_mode = TOKENS_FAIL;
+    token_fault = ERR_TIMEOUT;
+    assert_int_equal(post("/v1/dataflows/start", start_body("m4", "t")), 503);
+    token_fault = ERR_DENIED;
+    /* A transfer that runs is not ended by a message that is none. */
+    token_mode = TOKENS_NOW;
+    assert_int_equal(post("/v1/dataflows/start", start_body("m4", "t")), 200);
+    assert_int_equal(post("/v1/dataflows/start", start_body("m4", "*")), 400);
+    assert_non_null(look("m4").grant);
+    /* The other dialect waits for nobody: it is told at once. */
+    token_mode = TOKENS_FAIL;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 400);
+}
+
 static void test_late_dps(void **state)
 {
     (void)state;
@@ -930,6 +1017,8 @@ int main(void)
         TEST(test_no_memory),
         cmocka_unit_test_setup_teardown(test_late_legacy, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_dps, begin_late, end),
+        cmocka_unit_test_setup_teardown(test_dps_starting, begin_late, end),
+        cmocka_unit_test_setup_teardown(test_refused_later, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_resume, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_restart, begin_late, end),
         TEST(test_revoked_elsewhere),
