@@ -166,4 +166,7 @@ lane 10 "${computing[@]}"
 wait
 trap - INT TERM HUP
 
-awk '{p += $1; f += $2} END {printf "\n%d passed, %d failed\n", p, f; exit f > 0}' "$work/counts"
+# A stage that was never counted has failed.
+awk -v stages=$((build + ${#brokers[@]} + ${#timed[@]} + ${#computing[@]})) '
+    {p += $1; f += $2}
+    END {f += stages - NR; printf "\n%d passed, %d failed\n", p, f; exit f > 0}' "$work/counts"
