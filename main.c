@@ -44,13 +44,13 @@ static const struct {
 } commands[] = {
     {"run", run_main, "-c FILE                  run the gate"},
     {"check", check_main, "-c FILE | --reference | --schema   check a configuration"},
-    {"decode", decode_main, "[options] [FILE]         print Kafka frames as JSON"},
+    {"decode", decode_main, "[options] [FILE]         print Kafka frames as JSON or text"},
     {"sessions", control_client_main, "[-c FILE]                list open sessions"},
     {"grants", control_client_main, "[-c FILE]                list grants"},
     {"revoke", control_client_main, "[-c FILE] --transfer ID ...   revoke, and close sessions"},
     {"store", store_tool_main, "export|import (-c FILE | --store FILE) FILE   copy the store"},
-    {"version", version_main, ""},
-    {"help", help_main, ""},
+    {"version", version_main, "                         print the version"},
+    {"help", help_main, "                         print this"},
 };
 
 static int help_main(int argc, char **argv)
