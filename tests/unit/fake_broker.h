@@ -66,6 +66,7 @@ struct fake {
     bool bad_signature;
     unsigned logins;
     char last_token[64];
+    int last_end; /* how the last connection to end did: ERR_EOF, or ERR_IO for a reset */
 };
 
 struct fake_conn {
@@ -404,7 +405,8 @@ static inline void fake_nothing(void *arg)
 
 static inline void fake_failed(void *arg, int why, const char *text)
 {
-    (void)why;
+    struct fake_conn *c = arg;
+    c->f->last_end = why;
     (void)text;
     fake_close(arg, false);
 }

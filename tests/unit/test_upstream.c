@@ -495,6 +495,11 @@ static void without_answer(void **state)
     assert_true(upstream_idle(up));
 }
 
+static bool was_reset(struct bed *b)
+{
+    return b->fake[0].last_end == ERR_IO;
+}
+
 static void late_answer(void **state)
 {
     struct bed *b = *state;
@@ -511,6 +516,8 @@ static void late_answer(void **state)
     assert_int_equal(k1.why, ERR_TIMEOUT);
     assert_true(k1.sent);
     assert_int_equal(k2.failures, 1);
+    /* What was told to have failed does not leave the kernel afterwards. */
+    assert_true(bed_run(b, was_reset, 1000));
 }
 
 static bool login_hangs(struct fake_conn *c, const struct request_head *h, const struct msg *m)
