@@ -11,18 +11,21 @@
 #include "proxy/api.h"
 #include "tests/sim/world.h"
 
-#define OWN_WORDS "broker b101.internal says no"
-#define FRAME_MAX ((size_t)32 * 1024 * 1024)
+#define CREDENTIALS "\0gate\0secret"
+#define OWN_WORDS   "broker b101.internal says no"
+#define FRAME_MAX   ((size_t)32 * 1024 * 1024)
 
 struct broker_conn {
     struct broker_conn *next;
     struct net_conn *net;
     unsigned broker;
-    unsigned client;    /* whose requests come here; 0: the gate's own, or none yet */
-    bool barred, ended; /* ended: it hears nothing more */
+    unsigned client;       /* whose requests come here; 0: the gate's own, or none yet */
+    bool barred, ended;    /* ended: it hears nothing more */
+    uint64_t logged_in_us; /* until when; 0: not, or for good where nobody has to */
     struct sim_event later;
     uint8_t *answer; /* under way to be sent */
     size_t answer_len;
+    int16_t api; /* of what is being answered */
     bool busy;
     struct request_head head; /* of a Fetch that waits for records */
     uint8_t *waiting;         /* its frame without length */
@@ -279,6 +282,26 @@ static void answer_produce(struct call *k)
     }
 }
 
+/* The gate must log in with PLAIN, and again before its time is over (KIP-368). */
+static void answer_sasl(struct call *k)
+{
+    const struct node *bytes = node_get(k->m->root, F_AUTH_BYTES);
+    must(msg_new(&k->r, k->a, schema_find(k->h->api, false), k->h->version));
+    if (k->h->api == 17)
+        return;
+    if (bytes->u.str.len != sizeof(CREDENTIALS) - 1 ||
+        memcmp(bytes->u.str.p, CREDENTIALS, sizeof(CREDENTIALS) - 1) != 0)
+        sim_violation("the gate logs in with other credentials");
+    k->c->logged_in_us = sim.now_us + (uint64_t)world.lifetime_ms * 1000;
+    must(node_set_num(&k->r, k->r.root, F_SESSION_LIFETIME_MS, world.lifetime_ms));
+}
+
+static bool must_log_in(const struct broker_conn *c, int api)
+{
+    return world.sasl && api != 17 && api != 18 && api != 36 &&
+           (!c->logged_in_us || (world.lifetime_ms && sim.now_us > c->logged_in_us));
+}
+
 /* Groups of others stand in every broker's list. */
 static void answer_groups(struct call *k)
 {
@@ -344,6 +367,10 @@ static void answer(struct call *k)
     case 16:
         answer_groups(k);
         break;
+    case 17:
+    case 36:
+        answer_sasl(k);
+        break;
     case 18:
         answer_versions(k);
         break;
@@ -351,7 +378,7 @@ static void answer(struct call *k)
         answer_any(k);
         break;
     }
-    if (!world.calm && sim_chance(3) && k->h->api != 18)
+    if (!world.calm && sim_chance(3))
         must(node_set_num(&k->r, k->r.root, F_THROTTLE_TIME_MS, 50));
 }
 
@@ -359,37 +386,33 @@ static void answer(struct call *k)
 
 static void conn_work(struct broker_conn *c);
 
-/* A broker that breaks the protocol: the gate must pass none of it on. */
+/* A broker that breaks the protocol: the gate must pass none of it on. To clients only what must
+ * be found out whatever the answer holds; a flipped byte may still make a legal one. */
 static void misbehave(struct broker_conn *c)
 {
     uint8_t *p = c->answer;
-    switch (sim_below(5)) {
-    case 0:
+    unsigned how = (unsigned)sim_below(c->client ? 4 : 5);
+    sim_note("misbehaves", net_id(c->net), how, c->client);
+    if (how == 0) {
         p[7] ^= 0x55; /* another request's correlation id */
-        break;
-    case 1:
-        p[sim_between(4, c->answer_len - 1)] ^= (uint8_t)sim_between(1, 255);
-        break;
-    case 2:
-        p[0] = 0x7f; /* a length beyond reason */
-        break;
-    case 3:
+    } else if (how == 1) {
+        p[0] = c->api == 1 ? 0x8f : 0x7f; /* a length beyond reason; a stream's may be any */
+    } else if (how == 2) {
         net_put(c->net, p, c->answer_len); /* twice */
-        break;
-    default:
-        c->answer_len = (size_t)sim_between(1, c->answer_len); /* and then nothing */
-        break;
+    } else if (how == 3) {
+        net_put(c->net, p, (size_t)sim_between(1, c->answer_len) - 1); /* not all of it */
+        conn_close(c, sim_chance(50));
+    } else {
+        p[sim_between(4, c->answer_len - 1)] ^= (uint8_t)sim_between(1, 255);
     }
-    sim_note("misbehaves", net_id(c->net), 0, 0);
 }
 
 static void send_answer(struct broker_conn *c)
 {
-    /* Of a client's answers what was changed must not get through; ours and the probe's may break
-     * what they like. A flipped byte may still be a legal answer, so clients do not hear it. */
-    if (!world.calm && c->client == 0 && sim_below(150) == 0)
+    if (!world.calm && sim_below(150) == 0)
         misbehave(c);
-    net_put(c->net, c->answer, c->answer_len);
+    if (!c->ended)
+        net_put(c->net, c->answer, c->answer_len);
     free(c->answer);
     c->answer = NULL;
     c->busy = false;
@@ -465,10 +488,17 @@ static void conn_request(struct broker_conn *c, const uint8_t *p, size_t n, bool
                       (unsigned long)e.offset);
     if (!c->waiting) {
         whose(c, &h);
+        if (must_log_in(c, h.api)) {
+            if (!c->logged_in_us)
+                sim_violation("API %d reaches a broker before the gate has logged in", h.api);
+            conn_close(c, false); /* too late: a broker hangs up */
+            goto out;
+        }
         sim_note("request", net_id(c->net), (uint64_t)h.api, c->client);
         check_request(client_of(c->client), &h, &m);
     }
     c->busy = true;
+    c->api = h.api;
     if (conn_answer(c, &frame, &h, &m, &a, last)) {
         c->wait_until_us = 0;
         sim_event_in(&c->later, pause_us(c));
@@ -482,6 +512,7 @@ static void conn_request(struct broker_conn *c, const uint8_t *p, size_t n, bool
         memcpy(c->waiting, p, n);
         c->waiting_len = n;
     }
+out:
     buf_release(&frame);
     arena_release(&a);
 }
@@ -509,6 +540,8 @@ static void conn_work(struct broker_conn *c)
 static void on_later(void *arg)
 {
     struct broker_conn *c = arg;
+    if (c->ended)
+        return;
     if (c->answer) {
         send_answer(c);
     } else if (c->waiting) {

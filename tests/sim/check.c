@@ -182,6 +182,9 @@ void check_step(void)
 
 void check_end(void)
 {
+    if (parts_seen.revoked != world.revocations)
+        sim_violation("%lu sessions were revoked, %lu of them are in the audit trail",
+                      (unsigned long)world.revocations, (unsigned long)parts_seen.revoked);
     if (net_open_descriptors() != 0)
         sim_violation("%u descriptors are open at the end", net_open_descriptors());
     if (sim_loop_objects() != 0)

@@ -261,6 +261,14 @@ static void send_request(struct client *c)
 
 /* --- what it does next */
 
+/* What gets no answer is done when all before it is. */
+static void pass_silent(struct client *c)
+{
+    while (c->seen < c->sent && c->flight[c->seen % FLIGHT_MAX].silent &&
+           !c->flight[c->seen % FLIGHT_MAX].mangled)
+        c->seen++;
+}
+
 static void reauthenticate(struct client *c)
 {
     c->again = true;
@@ -278,6 +286,7 @@ static void act_logged_in(struct client *c)
     unsigned window = c->manner == FLOOD ? FLIGHT_MAX - 16 : c->window;
     if (c->again)
         return;
+    pass_silent(c);
     if (c->left == 0 && c->seen == c->sent) {
         end(c, sim_chance(30));
         return;
@@ -296,7 +305,8 @@ static void act_logged_in(struct client *c)
         if (sim_chance(40))
             break;
     }
-    if (c->left > 0)
+    pass_silent(c);
+    if (c->left > 0 || c->seen == c->sent)
         sim_event_in(&c->act, sim_below(c->manner == FLOOD ? 100 : 300000));
 }
 
@@ -517,7 +527,7 @@ static void judge(struct client *c, const uint8_t *p, size_t n)
             sim_violation("client %u: an answer (%d) to nothing that it asked", c->number, got);
         a = &c->flight[c->seen % FLIGHT_MAX];
         /* Of a mangled request nobody can say whether it still wants an answer. */
-        if (!a->silent && !(a->mangled && a->correlation != got))
+        if (a->mangled ? a->correlation == got : !a->silent)
             break;
     }
     if (a->correlation != got)

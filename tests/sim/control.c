@@ -256,6 +256,39 @@ static void revoke(void)
         revoke_transfers_of(value);
 }
 
+/* --- the configuration */
+
+static struct config *make_config(void)
+{
+    char text[4096], err[2048];
+    bool tight = world.tight;
+    int n = snprintf(
+        text, sizeof(text),
+        "listen: 127.0.0.1:9093\nadvertise: " GATE_HOST ":%d\ncluster_id: " GATE_CLUSTER "\n"
+        "tls: {certificate: gate.pem, key: gate.key}\n"
+        "issuers:\n  - issuer: " ISSUER "\n    audience: sluice\n    shared_subjects: false\n"
+        "    claims: {transfer: transfer, participant: participant, topics: topics,\n"
+        "             group_prefix: prefix, operations: ops}\n"
+        "upstream:\n  brokers: ['b101.internal:9092', 'b102.internal:9092']\n"
+        "  connect_timeout_ms: 1000\n  request_timeout_ms: %lu\n  connects_per_s: 1000\n"
+        "store: {path: sluice.db}\n"
+        "limits: {in_flight: %lu, session_buffer_bytes: %d, worker_buffer_bytes: %d,\n"
+        "         frame_bytes: %d, frame_produce_bytes: %d, response_bytes: %d,\n"
+        "         frame_timeout_ms: 8000, idle_timeout_ms: 20000}\n",
+        GATE_PORT, (unsigned long)sim_between(2, 10) * 1000, (unsigned long)world.in_flight,
+        tight ? 131072 : 1 << 22, tight ? 1 << 21 : 1 << 24, tight ? 1 << 16 : 1 << 20,
+        tight ? 1 << 17 : 1 << 20, tight ? 1 << 18 : 1 << 22);
+    struct config *c = config_parse("/etc/sluice/s.yaml", text, (size_t)n, false, err, sizeof(err));
+    if (!c)
+        sim_violation("the configuration: %s", err);
+    if (world.sasl) {
+        c->upstream.mechanism = SASL_PLAIN;
+        c->upstream.username = "gate";
+        c->upstream.password = "secret"; /* else in a file */
+    }
+    return c;
+}
+
 /* --- the weather */
 
 static void move_leader(void)
@@ -323,9 +356,40 @@ static void grow_logs(void)
                 world.topics[i].p[k].end += (int64_t)sim_below(5);
 }
 
+struct reload_mail {
+    struct mail mail;
+    struct world_worker *to;
+    struct config *config;
+};
+
+static void on_reload(void *receiver, struct mail *mail)
+{
+    (void)receiver;
+    struct reload_mail *m = (struct reload_mail *)(void *)mail;
+    if (m->to->gate)
+        (void)!gate_set_config(m->to->gate, m->config, NULL, NULL);
+    config_unref(m->config);
+    free(m);
+}
+
+/* The configuration is read again: the same rights, other times. */
+static void reload(void)
+{
+    struct config *c = make_config();
+    for (unsigned i = 0; i < world.nworkers; i++) {
+        struct reload_mail *m = malloc(sizeof(*m));
+        *m = (struct reload_mail){.mail.deliver = on_reload, .to = &world.workers[i]};
+        m->config = config_ref(c);
+        if (mailbox_post(worker_mailbox(m->to->worker), &m->mail) != OK)
+            sim_violation("a mailbox is full");
+    }
+    config_unref(world.config);
+    world.config = c;
+}
+
 static void one_fault(void)
 {
-    switch (sim_below(12)) {
+    switch (sim_below(14)) {
     case 0:
     case 1:
         move_leader();
@@ -348,10 +412,14 @@ static void one_fault(void)
         change_grant((unsigned)sim_below(WORLD_TRANSFERS));
         break;
     case 9:
-        if (sim.seed % 3 == 1) {
-            sim.fail_in = (unsigned)sim_between(3, 400);
+    case 12:
+        if (sim.seed % 2 == 1) {
+            sim.fail_in = (unsigned)sim_between(3, sim_chance(50) ? 60 : 400);
             world.alloc_fail = true;
         }
+        break;
+    case 13:
+        reload();
         break;
     case 10:
         world.jumped_us = sim.now_us;
@@ -379,39 +447,13 @@ static void on_next(void *arg)
 
 /* --- the gates */
 
-static struct config *make_config(void)
-{
-    char text[4096], err[2048];
-    bool tight = sim_chance(40);
-    int n = snprintf(
-        text, sizeof(text),
-        "listen: 127.0.0.1:9093\nadvertise: " GATE_HOST ":%d\ncluster_id: " GATE_CLUSTER "\n"
-        "tls: {certificate: gate.pem, key: gate.key}\n"
-        "issuers:\n  - issuer: " ISSUER "\n    audience: sluice\n    shared_subjects: false\n"
-        "    claims: {transfer: transfer, participant: participant, topics: topics,\n"
-        "             group_prefix: prefix, operations: ops}\n"
-        "upstream:\n  brokers: ['b101.internal:9092', 'b102.internal:9092']\n"
-        "  connect_timeout_ms: 1000\n  request_timeout_ms: %lu\n  connects_per_s: 1000\n"
-        "store: {path: sluice.db}\n"
-        "limits: {in_flight: %lu, session_buffer_bytes: %d, worker_buffer_bytes: %d,\n"
-        "         frame_bytes: %d, frame_produce_bytes: %d, response_bytes: %d,\n"
-        "         frame_timeout_ms: 8000, idle_timeout_ms: 20000}\n",
-        GATE_PORT, (unsigned long)sim_between(2, 10) * 1000, (unsigned long)sim_between(1, 32),
-        tight ? 131072 : 1 << 22, tight ? 1 << 21 : 1 << 24, tight ? 1 << 16 : 1 << 20,
-        tight ? 1 << 17 : 1 << 20, tight ? 1 << 18 : 1 << 22);
-    struct config *c = config_parse("/etc/sluice/s.yaml", text, (size_t)n, false, err, sizeof(err));
-    if (!c)
-        sim_violation("the configuration: %s", err);
-    return c;
-}
-
 static void unknown_kid(void *arg, const char *issuer)
 {
     (void)arg;
     (void)issuer;
 }
 
-static void gate_begin(struct world_worker *w, unsigned index)
+static bool gate_try(struct world_worker *w, unsigned index)
 {
     w->worker = worker_new(index);
     w->gate = w->worker ? gate_new(&(struct gate_parts){.worker = w->worker,
@@ -421,8 +463,30 @@ static void gate_begin(struct world_worker *w, unsigned index)
                                                         .unknown_kid = unknown_kid,
                                                         .index = index})
                         : NULL;
-    if (!w->gate || gate_start(w->gate, NULL, NULL) != OK)
+    if (w->gate && gate_start(w->gate, NULL, NULL) == OK)
+        return true;
+    gate_free(w->gate);
+    worker_free(w->worker);
+    return false;
+}
+
+/* In some worlds memory is short at first. */
+static void gate_begin(struct world_worker *w, unsigned index)
+{
+    size_t live = alloc_live();
+    unsigned tries = sim.seed % 5 == 2 ? 3 : 0;
+    sim.in_gate = true;
+    sim.fail_in = (unsigned)sim_between(2, 60);
+    while (tries > 0 && !gate_try(w, index)) {
+        buf_thread_trim();
+        if (alloc_live() != live)
+            sim_violation("a gate that could not be made leaves %zu blocks", alloc_live() - live);
+        tries--;
+    }
+    sim.fail_in = 0;
+    if (tries == 0 && !gate_try(w, index))
         sim_violation("a gate cannot be made");
+    sim.in_gate = false;
     worker_set(w->worker, gate_accept, w->gate);
     w->gate->grants_loaded = true;
 }

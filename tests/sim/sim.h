@@ -134,7 +134,7 @@ void alloc_forget(void); /* after a leak has been reported */
 
 /* --- parts.c */
 struct parts_counts {
-    uint64_t audited, acked, barred;
+    uint64_t audited, acked, barred, revoked; /* revoked: closes for that reason */
     unsigned last_closed;
 };
 extern struct parts_counts parts_seen;

@@ -69,6 +69,10 @@ void world_build(void)
     for (unsigned i = 0; i < WORLD_BROKERS; i++)
         world.brokers[i] = (struct broker){.up = true};
     world.coordinators = (unsigned)sim_below(WORLD_BROKERS);
+    world.sasl = sim_chance(40);
+    world.lifetime_ms = world.sasl && sim_chance(60) ? (unsigned)sim_between(2000, 9000) : 0;
+    world.tight = sim_chance(40);
+    world.in_flight = (unsigned)sim_between(1, 32);
     world.nworkers = sim_chance(50) ? 1 : WORLD_WORKERS;
 }
 

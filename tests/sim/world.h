@@ -102,7 +102,11 @@ struct world {
     struct transfer transfers[WORLD_TRANSFERS];
     struct broker brokers[WORLD_BROKERS];
     unsigned coordinators; /* shifts who coordinates what */
+    bool sasl;             /* brokers want a login */
+    unsigned lifetime_ms;  /* which lasts so long; 0: for good */
     struct config *config;
+    bool tight; /* small limits */
+    unsigned in_flight;
     struct world_worker workers[WORLD_WORKERS];
     unsigned nworkers;
     struct principals *principals;
