@@ -235,8 +235,7 @@ static int tag_found(struct tag_walk *t, const uint8_t *p)
     return tag_put(t->list, path, t->w.value, data);
 }
 
-/* Has the message, at any depth, a field that is never printed? */
-static bool has_secret(const struct message *schema)
+bool json_has_secret(const struct message *schema)
 {
     struct {
         const struct field *at, *end;
@@ -266,7 +265,7 @@ json_t *json_unknown_tags(const struct message *schema, int version, const uint8
                           unsigned flags)
 {
     struct tag_walk t = {.list = json_array()};
-    t.secret = !(flags & JSON_SECRETS) && has_secret(schema);
+    t.secret = !(flags & JSON_SECRETS) && json_has_secret(schema);
     walk_start(&t.w, schema, version, len);
     bool fed = false, done = false;
     int bad = !t.list;

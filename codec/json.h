@@ -21,6 +21,9 @@ enum { JSON_SECRETS = 1 /* show fields of ROLE_SECRET */ };
 /* Unknown tags listed one by one; of more, the number alone is told. */
 #define JSON_TAGS_MAX 1024
 
+/* Has the message, at any depth, a field of ROLE_SECRET? Then its raw bytes count as secret. */
+bool json_has_secret(const struct message *schema);
+
 json_t *json_from_msg(const struct msg *m, unsigned flags) SL_MUST;
 
 /* The unknown tags of a message body that msg_decode has taken, which the tree has not: an array

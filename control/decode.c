@@ -195,6 +195,8 @@ static void run_raw(struct run *r, const uint8_t *p, size_t n)
         if (!err && !whole)
             err = dissect_error(doc, at, "the input ends inside of a frame: %zu of %u bytes",
                                 n - at - 4, len);
+        if (err == ERR_MALFORMED && dissect_unread(doc, at, p + at, n - at))
+            err = ERR_NOMEM;
         if (whole) {
             err = json_object_set_new(doc, "length", json_integer(len)) ? ERR_NOMEM : OK;
             if (!err)
@@ -332,13 +334,16 @@ static const char usage[] =
     "  --response      responses; --api and --version say to what\n"
     "  --hex           hexadecimal, also as xxd and hexdump -C print it\n"
     "  --raw           bytes\n"
-    "  --pcap          a packet capture of plain TCP; both directions, answers matched\n"
+    "  --pcap          a packet capture of plain TCP; both directions, answers matched. The\n"
+    "                  classic format in either byte order, micro- and nanoseconds; Ethernet,\n"
+    "                  Linux cooked, loopback or raw IP. No pcapng, no TLS, no IP fragments\n"
     "  --text          indented text instead of JSON\n"
     "  --show-secrets  tokens, passwords and keys as well\n"
     "  --leaks         only answers that show what they should not, with what it is: any\n"
     "                  broker but the advertised (--advertise, --node, 0 by default, and\n"
     "                  --cluster), racks, brokers' own words (but --own-text), unknown tags,\n"
     "                  and, where given, names but --topic and what begins with --group-prefix\n"
+    "What cannot be read is told with its bytes (\"unread\", base64), as are unknown tags.\n"
     "FILE \"-\" or none is standard input. Without a form, it is guessed.\n"
     "Exit code 2 when something could not be decoded, 3 when an answer leaks.\n";
 

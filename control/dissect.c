@@ -32,6 +32,26 @@ int dissect_error(json_t *doc, uint64_t offset, const char *fmt, ...)
     return ERR_MALFORMED;
 }
 
+static int add_unread(json_t *doc, uint64_t offset, json_t *data)
+{
+    json_t *list = json_object_get(doc, "unread");
+    json_t *row = json_pack("{s:I, s:o}", "offset", (json_int_t)offset, "data", data);
+
+    if (!list) {
+        list = json_array();
+        if (set(doc, "unread", list)) {
+            json_decref(row);
+            return ERR_NOMEM;
+        }
+    }
+    return json_array_append_new(list, row) ? ERR_NOMEM : OK;
+}
+
+int dissect_unread(json_t *doc, uint64_t offset, const uint8_t *p, size_t n)
+{
+    return n > 0 ? add_unread(doc, offset, json_base64(p, n)) : OK;
+}
+
 int dissect_length(json_t *doc, const uint8_t *p, uint64_t offset, uint32_t *len)
 {
     int32_t n = read_i32(p);
@@ -246,6 +266,16 @@ static int body(struct frame *f)
     return err;
 }
 
+/* The body where the header was understood, else the whole frame. */
+static int unread(struct frame *f)
+{
+    bool hide = !f->kind->secrets && f->schema && json_has_secret(f->schema);
+
+    if (hide && f->n > f->body)
+        return add_unread(f->doc, f->offset + f->body, json_string("<secret>"));
+    return dissect_unread(f->doc, f->offset + f->body, f->p + f->body, f->n - f->body);
+}
+
 int dissect_frame(json_t *doc, const uint8_t *p, size_t n, uint64_t offset,
                   const struct dissect_kind *kind, struct dissect_head *head)
 {
@@ -260,6 +290,8 @@ int dissect_frame(json_t *doc, const uint8_t *p, size_t n, uint64_t offset,
         err = kind->request ? request_header(&f, head) : response_header(&f);
     if (!err)
         err = body(&f);
+    if (err == ERR_MALFORMED && unread(&f))
+        err = ERR_NOMEM;
     buf_release(&f.bytes);
     return err;
 }

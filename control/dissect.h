@@ -39,14 +39,18 @@ enum { DISSECT_PEEK_BYTES = 14 };
 bool dissect_like_request(const uint8_t *p, size_t n);
 
 /* Adds to doc what is known of the n bytes behind a frame's length; offset: where these stand in
- * the input. Returns ERR_MALFORMED when doc now has an "error", with "errorOffset"; ERR_NOMEM. head
- * may be NULL. */
+ * the input. Returns ERR_MALFORMED when doc now has an "error", with "errorOffset", and the bytes
+ * that were not understood in "unread" (of a message with a secret field only when secrets are
+ * shown); ERR_NOMEM. head may be NULL. */
 int dissect_frame(json_t *doc, const uint8_t *p, size_t n, uint64_t offset,
                   const struct dissect_kind *kind, struct dissect_head *head) SL_MUST;
 
 /* doc gets "error" and "errorOffset". Returns ERR_MALFORMED, or ERR_NOMEM. */
 int dissect_error(json_t *doc, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Bytes that could not be read are shown, never skipped: doc's list "unread" gets {"offset", "data"}
+ * with these n in base64 (none: nothing). offset: where they stand in the input. */
+int dissect_unread(json_t *doc, uint64_t offset, const uint8_t *p, size_t n) SL_MUST;
 /* The length in front of a frame: OK, or ERR_MALFORMED with an error in doc when it cannot be one.
  */
 int dissect_length(json_t *doc, const uint8_t *p, uint64_t offset, uint32_t *len) SL_MUST;

@@ -25,8 +25,8 @@ struct half {
     bool synced;
     bool tls;        /* told; the rest is passed over */
     uint64_t offset; /* in the stream, of the first byte held */
-    uint64_t lost;   /* bytes passed over since the last frame */
-    uint8_t *held;   /* bytes in order, not yet a whole frame */
+    uint8_t *held;   /* synced: bytes in order, not yet a whole frame; else those in which none
+                        was found yet */
     size_t len, cap;
     struct early *early; /* by sequence number */
     uint32_t nearly, early_bytes;
@@ -120,7 +120,16 @@ static json_t *doc_new(const struct stream *t, int from, int64_t time_us)
     return json_pack("{s:s, s:s, s:s}", "time", when, "from", a, "to", b);
 }
 
-/* Tells of bytes that could not be read. */
+/* What a direction holds and has no use for, which is about to be dropped. */
+static int show_held(json_t *doc, const struct half *h)
+{
+    int err = dissect_unread(doc, h->offset, h->held, h->len);
+    for (const struct early *e = h->early; !err && e; e = e->next)
+        err = dissect_unread(doc, h->offset + h->len + (e->seq - h->next_seq), e->data, e->len);
+    return err;
+}
+
+/* Tells of bytes that could not be read, and shows those that are held. */
 static int tell(struct streams *s, const struct stream *t, int from, int64_t time_us, uint64_t lost,
                 const char *why)
 {
@@ -131,10 +140,31 @@ static int tell(struct streams *s, const struct stream *t, int from, int64_t tim
     if (err == ERR_MALFORMED && lost > 0 &&
         json_object_set_new(doc, "bytes", json_integer((json_int_t)lost)))
         err = ERR_NOMEM;
+    if (err == ERR_MALFORMED && show_held(doc, &t->half[from]))
+        err = ERR_NOMEM;
     if (err == ERR_NOMEM) {
         json_decref(doc);
         return ERR_NOMEM;
     }
+    s->fn(s->arg, doc, true);
+    return OK;
+}
+
+/* Bytes that there is no room to hold. */
+static int tell_full(struct streams *s, struct stream *t, int from, int64_t time_us,
+                     const uint8_t *p, size_t n)
+{
+    struct half *h = &t->half[from];
+    json_t *doc = doc_new(t, from, time_us);
+    if (!doc)
+        return ERR_NOMEM;
+    if (dissect_error(doc, h->offset, "too many bytes are held; these are passed over") ==
+            ERR_NOMEM ||
+        dissect_unread(doc, h->offset, p, n)) {
+        json_decref(doc);
+        return ERR_NOMEM;
+    }
+    h->offset += n;
     s->fn(s->arg, doc, true);
     return OK;
 }
@@ -182,12 +212,14 @@ static int dissect_answer(struct streams *s, struct stream *t, json_t *doc, cons
                           size_t n, uint64_t offset)
 {
     struct dissect_kind kind = {.request = false, .secrets = s->secrets, .leaks = s->leaks};
-    if (n < 4)
-        return dissect_error(doc, offset, "%zu bytes are too few for an answer's header", n);
-    const struct waiting *w = waiting_find(t, read_i32(p));
-    if (!w)
-        return dissect_error(doc, offset, "an answer to correlation id %d, which nobody asked",
-                             read_i32(p));
+    const struct waiting *w = n < 4 ? NULL : waiting_find(t, read_i32(p));
+    if (!w) {
+        int err =
+            n < 4 ? dissect_error(doc, offset, "%zu bytes are too few for an answer's header", n)
+                  : dissect_error(doc, offset, "an answer to correlation id %d, which nobody asked",
+                                  read_i32(p));
+        return dissect_unread(doc, offset, p, n) ? ERR_NOMEM : err;
+    }
     struct waiting asked;
     waiting_take(t, w, &asked);
     kind.api = asked.api;
@@ -250,10 +282,15 @@ static int cut(struct streams *s, struct stream *t, int from, int64_t time_us)
         err = dissect_length(doc, h->held + at, h->offset, &n);
         if (err == ERR_MALFORMED) {
             h->tls = h->held[at] == 0x16;
-            s->fn(s->arg, doc, true);
             h->len -= at;
+            memmove(h->held, h->held + at, h->len);
+            err = show_held(doc, h);
+            if (err)
+                json_decref(doc);
+            else
+                s->fn(s->arg, doc, true);
             desync(s, h);
-            return OK;
+            return err;
         }
         json_decref(doc);
         if (err || h->len - at - 4 < n)
@@ -295,11 +332,9 @@ static int take(struct streams *s, struct stream *t, int from, int64_t time_us, 
     struct half *h = &t->half[from];
     int err = hold(s, h, p, n);
     if (err == ERR_LIMIT) {
-        err =
-            tell(s, t, from, time_us, h->len + n, "too many bytes are held; these are passed over");
-        h->offset += n;
+        err = tell(s, t, from, time_us, h->len, "too many bytes are held; these are passed over");
         desync(s, h);
-        return err;
+        return err ? err : tell_full(s, t, from, time_us, p, n);
     }
     return err ? err : cut(s, t, from, time_us);
 }
@@ -385,17 +420,20 @@ static int take_unsynced(struct streams *s, struct stream *t, int from, const st
 {
     struct half *h = &t->half[from];
     if (t->client < 0 || !like_frame(t, from, g->data, g->len)) {
-        h->offset += g->len;
-        h->lost += g->len;
-        return OK;
+        int err = hold(s, h, g->data, g->len);
+        if (err != ERR_LIMIT)
+            return err;
+        err = tell(s, t, from, g->time_us, h->len, "no frame could be found in these bytes");
+        desync(s, h);
+        return err ? err : tell_full(s, t, from, g->time_us, g->data, g->len);
     }
-    if (h->lost > 0) {
-        int err = tell(s, t, from, g->time_us, h->lost,
+    if (h->len > 0) {
+        int err = tell(s, t, from, g->time_us, h->len,
                        "the capture lacks the start of these bytes; they are passed over");
+        desync(s, h);
         if (err)
             return err;
     }
-    h->lost = 0;
     h->synced = true;
     h->next_seq = seq;
     return take(s, t, from, g->time_us, g->data, g->len);
@@ -457,9 +495,9 @@ static int half_end(struct streams *s, struct stream *t, int from, int64_t time_
     if (h->early)
         return tell(s, t, from, time_us, h->len + h->early_bytes, "the capture lacks bytes here");
     if (h->len > 0)
-        return tell(s, t, from, time_us, h->len, "the stream ends inside of a frame");
-    if (h->lost > 0)
-        return tell(s, t, from, time_us, h->lost, "no frame could be found in these bytes");
+        return tell(s, t, from, time_us, h->len,
+                    h->synced ? "the stream ends inside of a frame"
+                              : "no frame could be found in these bytes");
     return OK;
 }
 
@@ -472,7 +510,7 @@ static int begin(struct streams *s, struct stream *t, int from, const struct seg
     /* A client's SYN ends what was before, an answer to a SYN that we lack its own half. */
     for (int i = 0; i < 2; i++) {
         struct half *old = &t->half[i];
-        bool used = old->synced || old->offset > 0 || old->lost > 0;
+        bool used = old->synced || old->offset > 0 || old->len > 0;
         if (!used || (i != from && (g->flags & TCP_ACK)))
             continue;
         int err = half_end(s, t, i, g->time_us);

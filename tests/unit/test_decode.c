@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "codec/msg.h"
 #include "control/decode.h"
 
 /* A Heartbeat 0 request (group "g", generation 7, member "m"), correlation id 5, client "c", and
@@ -16,6 +17,7 @@
 
 static json_t *docs[16];
 static size_t ndocs;
+static char printed[2048]; /* as --text has it */
 
 /* Runs and reads back what was printed: each line must be JSON. */
 static int run(const struct decode_options *o, const void *p, size_t n)
@@ -37,6 +39,8 @@ static int run(const struct decode_options *o, const void *p, size_t n)
         docs[ndocs] = json_loads(line, JSON_ALLOW_NUL, NULL);
         assert_non_null(docs[ndocs++]);
     }
+    if (o->text)
+        (void)snprintf(printed, sizeof printed, "%s", text);
     free(text);
     free(copy);
     return code;
@@ -62,8 +66,27 @@ static json_int_t number_at(size_t i, const char *key)
     return json_is_integer(v) ? json_integer_value(v) : -99;
 }
 
+/* The bytes that could not be read: base64 and where they stand, one after another. */
+static void assert_unread(size_t i, const char *want)
+{
+    char got[256] = "";
+    size_t k, at = 0;
+    json_t *row;
+    assert_true(i < ndocs);
+    json_array_foreach(json_object_get(docs[i], "unread"), k, row)
+    {
+        int n = snprintf(got + at, sizeof got - at, "%s%lld %s", k ? ", " : "",
+                         json_integer_value(json_object_get(row, "offset")),
+                         json_string_value(json_object_get(row, "data")));
+        assert_true(n > 0 && (size_t)n < sizeof got - at);
+        at += (size_t)n;
+    }
+    assert_string_equal(got, want);
+}
+
 static void assert_heartbeat(size_t i)
 {
+    assert_null(json_object_get(docs[i], "unread"));
     assert_string_equal(text_at(i, "error"), "(none)");
     assert_string_equal(text_at(i, "type"), "request");
     assert_string_equal(text_at(i, "api"), "Heartbeat");
@@ -115,8 +138,96 @@ static void test_forms(void **state)
     assert_int_equal(run(&o, ANSWER, ANSWER_BYTES), 0);
     assert_answer(0);
     drop();
-    o.text = true;
+}
+
+/* For people: indented, the error by its name. */
+static void test_text(void **state)
+{
+    (void)state;
+    struct decode_options o = {.response = true, .api = 12, .version = 0, .text = true};
     assert_int_equal(run(&o, ANSWER, ANSWER_BYTES), 0);
+    assert_string_equal(printed, "offset: 0\n"
+                                 "length: 6\n"
+                                 "type: \"response\"\n"
+                                 "api: \"Heartbeat\"\n"
+                                 "apiKey: 12\n"
+                                 "version: 0\n"
+                                 "header:\n"
+                                 "  correlationId: 5\n"
+                                 "body:\n"
+                                 "  errorCode: 25 UNKNOWN_MEMBER_ID\n");
+    o.response = false;
+    assert_int_equal(run(&o, "\0\0\0\x02zz", 6), 2);
+    assert_non_null(strstr(printed, "unread:\n  - offset: 4\n    data: \"eno=\"\n"));
+}
+
+/* What could not be read is shown: nothing of the input goes unmentioned. */
+static void test_unread(void **state)
+{
+    (void)state;
+    struct decode_options raw = {.form = DECODE_RAW};
+    assert_int_equal(run(&raw, "abc", 3), 2); /* no length */
+    assert_unread(0, "0 YWJj");
+    drop();
+    assert_int_equal(run(&raw, "\0\0\0\x09zz", 6), 2); /* not whole */
+    assert_unread(0, "0 AAAACXp6");
+    drop();
+    assert_int_equal(run(&raw, "\0\0\0\x02zz" HEARTBEAT, 6 + HEARTBEAT_BYTES), 2); /* no header */
+    assert_int_equal(ndocs, 2);
+    assert_unread(0, "4 eno=");
+    assert_heartbeat(1);
+    drop();
+    assert_int_equal(run(&raw, "\0\0\0\x0a\x7f\0\0\0\0\0\0\x05\xff\xff", 14), 2); /* no API */
+    assert_unread(0, "4 fwAAAAAAAAX//w==");
+    drop();
+    char longer[HEARTBEAT_BYTES + 2] = HEARTBEAT "xy"; /* more than its fields */
+    longer[3] += 2;
+    assert_int_equal(run(&raw, longer, sizeof longer), 2);
+    assert_unread(0, "15 AAFnAAAABwABbXh5");
+    drop();
+    /* A message that has a secret keeps it, unless asked. */
+    static const char token[] = "\0\0\0\x12\0\x24\0\x01\0\0\0\x01\xff\xff\0\0\0\x09tokn";
+    assert_int_equal(run(&raw, token, sizeof token - 1), 2);
+    assert_unread(0, "14 <secret>");
+    drop();
+    raw.secrets = true;
+    assert_int_equal(run(&raw, token, sizeof token - 1), 2);
+    assert_unread(0, "14 AAAACXRva24=");
+    drop();
+}
+
+/* Every message of every version, with the values that it has by default. */
+static void test_all(void **state)
+{
+    (void)state;
+    size_t n, messages = 0;
+    const struct message *all = schema_all(&n);
+    for (size_t i = 0; i < n; i++) {
+        for (int v = all[i].versions.min; v <= all[i].versions.max; v++, messages++) {
+            struct decode_options o = {
+                .form = DECODE_RAW, .response = !all[i].request, .api = all[i].api, .version = v};
+            struct arena a;
+            struct msg m;
+            struct buf b;
+            uint8_t frame[512];
+            arena_init(&a, 1 << 20);
+            buf_init(&b, sizeof frame);
+            assert_int_equal(msg_new(&m, &a, &all[i], v), OK);
+            assert_int_equal(all[i].request ? msg_encode_request(&m, 7, "c", &b)
+                                            : msg_encode_response(&m, 7, &b),
+                             OK);
+            buf_copy_out(&b, 0, frame, b.len);
+            if (run(&o, frame, b.len) != 0)
+                fail_msg("%s %d: %s", all[i].name, v, text_at(0, "error"));
+            assert_string_equal(text_at(0, "api"), schema_api_name(all[i].api));
+            assert_int_equal(number_at(0, "version"), v);
+            assert_true(json_is_object(json_object_get(docs[0], "body")));
+            drop();
+            buf_release(&b);
+            arena_release(&a);
+        }
+    }
+    assert_true(n == 2 * 95 && messages > 600);
 }
 
 /* At every place where the input may end: documents, the last one with an error. */
@@ -219,13 +330,24 @@ static void test_api_versions(void **state)
 
 /* --- captures */
 
-enum { LINK_NULL = 0, LINK_ETHER = 1, LINK_RAW = 101, LINK_SLL = 113, LINK_SLL2 = 276 };
+enum {
+    LINK_NULL = 0,
+    LINK_ETHER = 1,
+    LINK_RAW_BSD = 12,
+    LINK_RAW_OPENBSD = 14,
+    LINK_RAW = 101,
+    LINK_LOOP = 108,
+    LINK_SLL = 113,
+    LINK_IPV4 = 228,
+    LINK_IPV6 = 229,
+    LINK_SLL2 = 276
+};
 
 static struct {
     uint8_t p[16384];
     size_t n;
     int link;
-    bool v6, big, vlan;
+    bool v6, big, vlan, nano;
     uint32_t cut; /* bytes at the end of the next packet that are not captured */
 } cap;
 
@@ -244,18 +366,24 @@ static void put_n(uint64_t v, unsigned bytes, bool big)
     }
 }
 
-static void cap_begin(int link, bool v6, bool big)
+static void cap_start(int link, bool v6, bool big, bool nano)
 {
     memset(&cap, 0, sizeof cap);
     cap.link = link;
     cap.v6 = v6;
     cap.big = big;
-    put_n(0xa1b2c3d4, 4, big);
+    cap.nano = nano;
+    put_n(nano ? 0xa1b23c4d : 0xa1b2c3d4, 4, big);
     put_n(2, 2, big);
     put_n(4, 2, big);
     put_n(0, 8, big);
     put_n(65535, 4, big);
     put_n((uint64_t)link, 4, big);
+}
+
+static void cap_begin(int link, bool v6, bool big)
+{
+    cap_start(link, v6, big, false);
 }
 
 static void link_head(void)
@@ -283,6 +411,9 @@ static void link_head(void)
     case LINK_NULL:
         put_n(2, 4, false);
         break;
+    case LINK_LOOP:
+        put_n(2, 4, true);
+        break;
     default:
         break;
     }
@@ -293,7 +424,7 @@ static void packet(bool client, uint32_t seq, unsigned flags, const void *p, siz
 {
     size_t head = cap.n;
     put_n(1700000000, 4, cap.big);
-    put_n(250000, 4, cap.big);
+    put_n(cap.nano ? 250000999 : 250000, 4, cap.big);
     put_n(0, 8, cap.big);
     size_t start = cap.n;
     link_head();
@@ -350,9 +481,13 @@ static int run_cap(void)
 static void test_links(void **state)
 {
     (void)state;
-    static const int links[] = {LINK_NULL, LINK_ETHER, LINK_RAW, LINK_SLL, LINK_SLL2};
-    for (unsigned i = 0; i < 5 * 8; i++) {
-        cap_begin(links[i / 8], i & 1, i & 2);
+    static const int links[] = {LINK_NULL, LINK_ETHER, LINK_RAW_BSD, LINK_RAW_OPENBSD, LINK_RAW,
+                                LINK_LOOP, LINK_SLL,   LINK_IPV4,    LINK_IPV6,        LINK_SLL2};
+    for (unsigned i = 0; i < 10 * 16; i++) {
+        int link = links[i / 16];
+        if ((link == LINK_IPV4 && (i & 1)) || (link == LINK_IPV6 && !(i & 1)))
+            continue;
+        cap_start(link, i & 1, i & 2, i & 8);
         cap.vlan = i & 4;
         opening();
         packet(true, 1000, 0x18, HEARTBEAT, HEARTBEAT_BYTES);
@@ -436,8 +571,10 @@ static void test_started_late(void **state)
     assert_int_equal(ndocs, 4);
     assert_non_null(strstr(text_at(0, "error"), "lacks the start"));
     assert_int_equal(number_at(0, "bytes"), 17);
+    assert_unread(0, "0 dGFpbCBvZiBzb21ldGhpbmc=");
     assert_heartbeat(1);
     assert_int_equal(number_at(2, "bytes"), 4);
+    assert_unread(2, "0 bW9yZQ==");
     assert_answer(3);
     drop();
 }
@@ -453,6 +590,7 @@ static void test_lost(void **state)
     assert_int_equal(run_cap(), 2);
     assert_int_equal(ndocs, 1);
     assert_non_null(strstr(text_at(0, "error"), "lacks bytes"));
+    assert_unread(0, "0 AAAAFQAMAAAAAA==, 15 AAFnAAAABwABbQ==");
     drop();
     /* Cut short, and found again with the next frame. */
     cap_begin(LINK_RAW, false, false);
@@ -463,6 +601,7 @@ static void test_lost(void **state)
     assert_int_equal(run_cap(), 2);
     assert_int_equal(ndocs, 2);
     assert_non_null(strstr(text_at(0, "error"), "snap length"));
+    assert_unread(0, "0 AAAAFQAMAAAAAAAFAAFjAAFnAAA=");
     assert_heartbeat(1);
     drop();
     /* An answer that nobody asked for; a frame that never ends. */
@@ -474,6 +613,8 @@ static void test_lost(void **state)
     assert_int_equal(ndocs, 2);
     assert_non_null(strstr(text_at(0, "error"), "nobody asked"));
     assert_non_null(strstr(text_at(1, "error"), "inside of a frame"));
+    assert_unread(0, "4 AAAABQAZ");
+    assert_unread(1, "0 AAAAFQAMAAAAAAAFAAFjAAFnAAAABwAB");
     drop();
     /* TLS is told once. */
     cap_begin(LINK_RAW, false, false);
@@ -560,6 +701,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leaks),
         cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_unread),
+        cmocka_unit_test(test_all),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_bad_input),
         cmocka_unit_test(test_secret),
