@@ -37,9 +37,15 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "direct: also makes sense without a gate")
     if not config.getoption("--direct") and not parts.SLUICE.exists():
         raise pytest.UsageError(f"no {parts.SLUICE}: build it first, or name it in SLUICE")
-    # Asked to end, pytest shall take the fixtures down, brokers included.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end)
     processes.watchers.append(_gates_run)
+
+
+def _end(*_):
+    """Asked to end, pytest shall take the fixtures down, brokers included; asked again while it
+    does so, it shall not leave that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _gates_run():
