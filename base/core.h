@@ -7,7 +7,7 @@
 
 /* No file, and nothing for a handler that the kernel would pipe a dump to, whom a limit of 0 does
  * not keep from it. Other processes of this user can no longer trace this one, nor look into its
- * /proc; root can. ERR_IO when one of the two could not be had (errno tells). */
+ * /proc; root can. ERR_IO when it could not be had (errno tells). */
 int core_none(void) SL_MUST;
 
 #endif

@@ -216,15 +216,21 @@ static void start_done(struct job *job)
     job_free(job);
 }
 
+/* One of the answers that it waits for has come. True: that was the last one. */
+static bool answered(struct job *job, int result)
+{
+    if (result != OK && job->result == OK)
+        job->result = result;
+    return --job->waiting == 0;
+}
+
 /* The store has kept the grant, or the note. */
 static void on_started(void *arg, int result, unsigned closed)
 {
     struct job *job = arg;
 
     (void)closed;
-    if (result != OK && job->result == OK)
-        job->result = result;
-    if (--job->waiting)
+    if (!answered(job, result))
         return;
     if (!job->s)
         job_free(job);
@@ -521,9 +527,7 @@ static void on_ended(void *arg, int result, unsigned closed)
     struct job *job = arg;
 
     (void)closed;
-    if (result != OK && job->result == OK)
-        job->result = result;
-    if (--job->waiting)
+    if (!answered(job, result))
         return;
     if (job->s && job->flow && job->flow->news != NEWS_NONE)
         teller_tell(job->s->teller, job->flow);

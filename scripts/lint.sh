@@ -75,6 +75,12 @@ allocation() {
         xargs grep -nE '(^|[^_a-z])(malloc|calloc|realloc|strdup)\s*\('
 }
 
+# Whatever way a right comes or goes, it is told to the audit trail and answered alike.
+one_door() {
+    ! gate | grep -vE '^(auth/store|control/change\.c$)' |
+        xargs grep -nE '\bstore_(grant|ungrant|revoke)\s*\('
+}
+
 no_leftovers() { ! own | xargs grep -nE 'TODO|FIXME|XXX|HACK'; }
 
 layout() { sources | xargs clang-format-14 --dry-run -Werror; }
@@ -135,6 +141,7 @@ check "jansson is seen by codec/json, config, auth, control, edc, proxy/gate and
     library_seen_by 'jansson' '^(codec/json|config/|auth/|control/|edc/|proxy/gate|view\.)'
 check "allocation can be made to fail" allocation
 check "banned functions" banned_functions
+check "every way in ends in control/change" one_door
 check "nothing is left undone" no_leftovers
 check "layout" layout
 check "shellcheck" shell_scripts

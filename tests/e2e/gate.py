@@ -109,6 +109,7 @@ class Gate:
         process, self.process, self.started = self.process, None, False
         if process is None:
             return
+        told = self._told() if process.running() else ""
         status = process.stop(number)
         found = SANITIZER.search(self.log())
         assert not found, self.log()[max(0, found.start() - 200):found.start() + 8000]
@@ -116,8 +117,17 @@ class Gate:
         written = self.log() + (self.audit_file.read_text() if self.audit_file.exists() else "")
         for secret in self._secrets:
             assert secret not in written, f"a secret stands in log or audit: {secret[:12]}..."
+            assert secret not in told, f"the control API tells a secret: {secret[:12]}..."
         if self.judge is not None:
             self.judge(self.audit())
+
+    def _told(self):
+        """All that the control API tells at this moment, if it can still be asked."""
+        try:
+            return "".join(str(self.http("GET", path)[1]) for path in (
+                "/v1/grants", "/v1/sessions", "/v1/revocations", "/metrics"))
+        except OSError:
+            return ""
 
     def kill(self):
         """An end without farewell, as by a power cut."""

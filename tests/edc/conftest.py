@@ -13,6 +13,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent),
 pytest_plugins = ("shared",)
 
 import connector  # noqa: E402
+import forward  # noqa: E402
 import keycloak as keycloaks  # noqa: E402
 import plane as planes  # noqa: E402
 import trust  # noqa: E402
@@ -58,6 +59,14 @@ provider, bob_connector, alice_connector, old_provider = map(_connector, CONNECT
 @pytest.fixture(scope="session")
 def keycloak(lab):
     return lab["keycloak"].wait_ready()
+
+
+@pytest.fixture(scope="module")
+def relay(keycloak):
+    """Keycloak by another port, which can be out of order."""
+    made = forward.Forward(("127.0.0.1", keycloak.port))
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-import forward
 import gate as gates
 import tractusx
 import wire
@@ -21,14 +20,6 @@ def realm(keycloak):
     made.client("bob-client", "secret of bob", audience="sluice")
     made.client("sluice", "secret of sluice")
     return made
-
-
-@pytest.fixture(scope="module")
-def relay(keycloak):
-    """Keycloak by another port, which can be out of order."""
-    made = forward.Forward(("127.0.0.1", keycloak.port))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(scope="module")

@@ -188,3 +188,28 @@ def test_an_event_ends_what_signaling_cannot(telling, bob_connector, contracts):
         session.wait_closed(10)
     assert plane.gate.login_error(token) == 58
     state_becomes(plane, transfer, "TERMINATED")
+
+
+def test_a_control_plane_that_is_away(telling, bob_connector, contracts):
+    """What is granted goes on, logins too; the registration is tried again until it is there."""
+    connector, plane = telling
+    headers = {"x-api-key": "a key of the control plane"}
+    entry = f"{connector.control}/v1/dataplanes/{plane.identity}"
+
+    def available():
+        try:
+            return call("GET", entry, headers=headers)["state"] == "AVAILABLE"
+        except (Refused, OSError):
+            return False
+    wait_for(available, 40, "the registration that the case before took away")
+    transfer = bob_connector.transfer(connector, contracts(bob_connector, connector, TOPIC))
+    token = plane.token(transfer.edr())
+    since = len(plane.gate.log())
+    with plane.gate.session(token) as session:
+        connector.close()
+        plane.gate.wait_log("the control plane is not reached.*grants go on", 40, since)
+        assert session.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
+        plane.gate.session(token).close()
+        connector.start().wait_ready()
+        wait_for(available, 60, "the registration at a control plane that has forgotten it")
+        assert session.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
