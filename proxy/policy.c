@@ -313,7 +313,15 @@ static int decide_describe_topics(struct exchange *ex)
     return rc;
 }
 
-/* --- KIP-848 */
+/* --- KIP-848, and what was made after it */
+
+/* Names a subscription at the top: ConsumerGroupHeartbeat and its kind. */
+static bool subscribes(const struct node *root)
+{
+    const struct node *names = node_role(root, ROLE_TOPIC);
+
+    return names && node_is_array(names) && names->field->type == TYPE_STRING;
+}
 
 static int decide_heartbeat(struct exchange *ex)
 {
@@ -512,13 +520,13 @@ int policy_decide(struct exchange *ex)
         return decide_add_partitions(ex);
     case 32:
         return decide_configs(ex);
-    case 68:
-        return decide_heartbeat(ex);
     case 75:
         return decide_describe_topics(ex);
     default:
         break;
     }
+    if (subscribes(root))
+        return decide_heartbeat(ex);
     if (ex->rule->items != F_NONE && node_get(root, ex->rule->items))
         return filter_groups(ex, node_get(root, ex->rule->items));
     return decide_topics(ex);

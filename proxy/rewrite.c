@@ -32,10 +32,10 @@ static bool topic_visible(const struct exchange *ex, const struct node *st)
     size_t n = 0;
     const void *name = policy_topic_name(ex, st, &n);
 
-    /* An id that the map no longer has was asked for by the client and says nothing; only an
-     * assignment (68) and all positions of a group (9) bring ids that were not asked for. */
+    /* An id that the map no longer has says nothing where the client asked for it: in the answer's
+     * list of topics, but for all positions of a group (9). An assignment brings its own ids. */
     if (!name)
-        return ex->head.api != 68 && ex->head.api != 9 && !has_name(st);
+        return st->field->id == ex->rule->reply_topics && ex->head.api != 9 && !has_name(st);
     return policy_topic(ex, name, n, ex->rule->topic_ops);
 }
 
@@ -272,8 +272,8 @@ static bool names_foreign(const struct exchange *ex, const struct node *array, e
     return false;
 }
 
-/* ConsumerGroupDescribe: a group that describes a foreign topic anywhere is answered with 29.
- * Before the pass by roles, which would take the foreign topics out of the assignments. */
+/* ConsumerGroupDescribe and its kind: a group that describes a foreign topic anywhere is answered
+ * with 29. Before the pass by roles, which would take the foreign topics out of the assignments. */
 static int hide_described(struct exchange *ex)
 {
     struct msg *m = &ex->reply;
@@ -358,15 +358,16 @@ static int rewrite_one(struct exchange *ex, struct node *st, struct node *f)
 
 int rewrite_reply(struct exchange *ex)
 {
+    bool groups = ex->rule->reply_items == F_GROUPS;
     int rc = OK;
 
-    if (ex->head.api == 69)
+    if (groups)
         rc = hide_described(ex);
     if (rc == OK)
         rc = hide_lists(ex);
     if (rc == OK)
         rc = each_field(ex, rewrite_one);
-    if (rc == OK && ex->head.api == 69)
+    if (rc == OK && groups)
         rc = explain_described(ex);
     return rc;
 }
