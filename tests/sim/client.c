@@ -499,6 +499,7 @@ static void hear_token(struct client *c, const struct msg *m)
 static void hear(struct client *c, struct asked *a, const struct msg *m)
 {
     check_errors(c, a, m);
+    request_answered(c->number, a, m);
     if (a->api == 1 && c->in)
         ARRAY_EACH (x, node_get(m->root, F_RESPONSES))
             ARRAY_EACH (p, node_get(x, F_PARTITIONS))

@@ -473,6 +473,7 @@ static bool gate_try(struct world_worker *w, unsigned index)
 /* In some worlds memory is short at first. */
 static void gate_begin(struct world_worker *w, unsigned index)
 {
+    buf_thread_trim(); /* of the other gate */
     size_t live = alloc_live();
     unsigned tries = sim.seed % 5 == 2 ? 3 : 0;
     sim.in_gate = true;

@@ -287,6 +287,94 @@ static void make_sense(struct maker *k)
             must(node_set_num(&k->m, r, F_RESOURCE_TYPE, k->w->foreign ? sim_chance(80) * 2 : 2));
 }
 
+/* --- what must be answered part by part */
+
+/* Where topics and partitions stand in the request and the answer. */
+static const struct parts_shape {
+    int api;
+    enum field_name topics, name, partitions, index;
+    enum field_name answer_topics, answer_name, answer_partitions, answer_index;
+} shapes[] = {
+    {0, F_TOPIC_DATA, F_NAME, F_PARTITION_DATA, F_INDEX, F_RESPONSES, F_NAME, F_PARTITION_RESPONSES,
+     F_INDEX},
+    {1, F_TOPICS, F_TOPIC, F_PARTITIONS, F_PARTITION, F_RESPONSES, F_TOPIC, F_PARTITIONS,
+     F_PARTITION_INDEX},
+    {2, F_TOPICS, F_NAME, F_PARTITIONS, F_PARTITION_INDEX, F_TOPICS, F_NAME, F_PARTITIONS,
+     F_PARTITION_INDEX},
+    {8, F_TOPICS, F_NAME, F_PARTITIONS, F_PARTITION_INDEX, F_TOPICS, F_NAME, F_PARTITIONS,
+     F_PARTITION_INDEX},
+    {23, F_TOPICS, F_TOPIC, F_PARTITIONS, F_PARTITION, F_TOPICS, F_TOPIC, F_PARTITIONS,
+     F_PARTITION},
+    {28, F_TOPICS, F_NAME, F_PARTITIONS, F_PARTITION_INDEX, F_TOPICS, F_NAME, F_PARTITIONS,
+     F_PARTITION_INDEX},
+};
+
+static const struct parts_shape *shape_of(int api)
+{
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        if (shapes[i].api == api)
+            return &shapes[i];
+    return NULL;
+}
+
+static void note_part(struct asked *a, const struct topic *t, int32_t partition)
+{
+    for (unsigned i = 0; i < a->nparts; i++) {
+        if (a->parts[i].topic == t && a->parts[i].partition == partition) {
+            a->twice = true;
+            return;
+        }
+    }
+    if (a->nparts == sizeof(a->parts) / sizeof(a->parts[0]))
+        return;
+    a->parts[a->nparts].topic = t;
+    a->parts[a->nparts].incarnation = t->incarnation;
+    a->parts[a->nparts++].partition = partition;
+}
+
+static void note_parts(struct asked *a, const struct msg *m)
+{
+    const struct parts_shape *s = shape_of(a->api);
+    if (!s)
+        return;
+    ARRAY_EACH (t, node_get(m->root, s->topics)) {
+        const struct topic *topic = topic_of(t, s->name);
+        ARRAY_EACH (p, node_get(t, s->partitions))
+            if (topic)
+                note_part(a, topic, (int32_t)node_num(p, s->index, -1));
+    }
+}
+
+static unsigned count_part(const struct parts_shape *s, const struct msg *m, const struct topic *of,
+                           int32_t partition)
+{
+    unsigned n = 0;
+    ARRAY_EACH (t, node_get(m->root, s->answer_topics)) {
+        if (topic_of(t, s->answer_name) != of)
+            continue;
+        ARRAY_EACH (p, node_get(t, s->answer_partitions))
+            n += node_num(p, s->answer_index, -1) == partition;
+    }
+    return n;
+}
+
+void request_answered(unsigned client, const struct asked *a, const struct msg *answer)
+{
+    const struct parts_shape *s = shape_of(a->api);
+    /* A Fetch that fails as a whole has no parts. */
+    if (!s || a->mangled || (a->api == 1 && node_num(answer->root, F_ERROR_CODE, 0) != 0))
+        return;
+    for (unsigned i = 0; i < a->nparts; i++) {
+        const struct topic *t = a->parts[i].topic;
+        unsigned n = count_part(s, answer, t, a->parts[i].partition);
+        if (t->incarnation != a->parts[i].incarnation) /* its id is another now */
+            continue;
+        if (n == 0 || (n > 1 && !a->twice))
+            sim_violation("client %u: API %d version %d: %s-%d is answered %u times", client,
+                          a->api, a->version, t->name, a->parts[i].partition, n);
+    }
+}
+
 uint8_t *request_make(const struct request_wish *w, struct asked *a, size_t *n)
 {
     struct maker k = {.w = w, .asked = a};
@@ -301,6 +389,7 @@ uint8_t *request_make(const struct request_wish *w, struct asked *a, size_t *n)
     must(msg_new(&k.m, &k.arena, schema_find(w->api, true), w->version));
     fill(&k);
     make_sense(&k);
+    note_parts(a, &k.m);
     snprintf(client_id, sizeof(client_id), "c%u", w->client);
     must(msg_encode_request(&k.m, correlation, client_id, &out));
     uint8_t *flat = malloc(out.len);

@@ -178,6 +178,14 @@ struct asked {
     bool silent; /* acks=0 */
     bool mangled;
     unsigned named; /* topics that it names, a bit each */
+    /* What must be answered part by part, each once. */
+    unsigned nparts;
+    bool twice; /* something is asked for twice */
+    struct {
+        const struct topic *topic;
+        uint32_t incarnation;
+        int32_t partition;
+    } parts[24];
     unsigned nfetch;
     struct {
         const struct topic *topic;
@@ -194,6 +202,8 @@ struct request_wish {
 };
 /* The whole frame, malloc'ed. */
 uint8_t *request_make(const struct request_wish *w, struct asked *a, size_t *n);
+/* An answer has every part that was asked for. */
+void request_answered(unsigned client, const struct asked *a, const struct msg *answer);
 /* The records of one partition of a Produce. */
 #define PRODUCED_HEAD 24
 void request_records(unsigned client, uint32_t sequence, unsigned topic, int32_t partition,
