@@ -478,7 +478,7 @@ static void conn_request(struct broker_conn *c, const uint8_t *p, size_t n, bool
     struct msg_error e = {NULL, 0};
     const char *why = "";
     buf_init(&frame, SIZE_MAX);
-    arena_init(&a, 64 * 1024 * 1024);
+    arena_init(&a, (size_t)64 * 1024 * 1024);
     must(buf_append(&frame, p, n));
     if (frame_request_head(&frame, 0, n, &h, &why) != OK)
         sim_violation("a broker cannot read a header: %s", why);

@@ -543,7 +543,7 @@ static void judge(struct client *c, const uint8_t *p, size_t n)
         sim_violation("client %u: a short answer of API %d", c->number, a->api);
     check_leaks(c, a, version, p + head, n - head);
     buf_init(&b, SIZE_MAX);
-    arena_init(&arena, 64 * 1024 * 1024);
+    arena_init(&arena, (size_t)64 * 1024 * 1024);
     if (n > head)
         must(buf_append(&b, p + head, n - head));
     if (msg_decode(&m, &arena, schema_find(a->api, false), version, &b, 0, b.len, &e) != OK)
@@ -565,8 +565,12 @@ static void on_data(void *arg)
         size_t len = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
         if (len < 4 || len > (size_t)64 * 1024 * 1024)
             sim_violation("client %u: a frame of %zu bytes", c->number, len);
-        if (n < 4 + len)
+        if (n < 4 + len) {
+            /* In the middle of a long answer, which may be streaming. */
+            if (!world.calm && len > 65536 && c->in && !c->barred && sim_below(20) == 0)
+                control_strike(&c->token);
             break;
+        }
         uint8_t *frame = malloc(len);
         memcpy(frame, p + 4, len);
         net_take(c->net, 4 + len);

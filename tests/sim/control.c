@@ -256,6 +256,16 @@ static void revoke(void)
         revoke_transfers_of(value);
 }
 
+void control_strike(const struct token *t)
+{
+    struct change_mail m = {.item.kind = CHANGE_REVOKE};
+    m.revocation = revocation_new(REVOKE_JTI, ISSUER, t->jti, "", world_wall_s(), 0, "sim");
+    if (!m.revocation)
+        sim_violation("a revocation cannot be made");
+    post_all(&m);
+    revocation_free(m.revocation);
+}
+
 /* --- the configuration */
 
 static struct config *make_config(void)

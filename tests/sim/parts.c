@@ -59,12 +59,16 @@ void __wrap_resolve_cancel(struct resolve_question *q);
 
 static void question_free(struct resolve_question *q)
 {
+    loop_timer_free(q->timer);
+    sl_free(q);
+}
+
+static void question_leave(struct resolve_question *q)
+{
     struct resolve_question **at = &q->port->first;
     while (*at != q)
         at = &(*at)->next;
     *at = q->next;
-    loop_timer_free(q->timer);
-    sl_free(q);
 }
 
 static void on_answer(void *arg)
@@ -76,6 +80,7 @@ static void on_answer(void *arg)
     in->sin_family = AF_INET;
     in->sin_port = htons(q->number);
     in->sin_addr.s_addr = htonl(q->ip);
+    question_leave(q);
     if (!q->cancelled)
         q->fn(q->arg, q->ip ? OK : ERR_UNKNOWN, &a);
     question_free(q);
@@ -94,8 +99,11 @@ void __wrap_resolve_port_free(struct resolve_port *p)
 {
     if (!p)
         return;
-    while (p->first)
-        question_free(p->first);
+    while (p->first) {
+        struct resolve_question *q = p->first;
+        p->first = q->next;
+        question_free(q);
+    }
     sl_free(p);
 }
 

@@ -383,7 +383,7 @@ uint8_t *request_make(const struct request_wish *w, struct asked *a, size_t *n)
     int32_t correlation = a->correlation;
     *a = (struct asked){
         .api = (int16_t)w->api, .version = (int16_t)w->version, .correlation = correlation};
-    arena_init(&k.arena, 16 * 1024 * 1024);
+    arena_init(&k.arena, (size_t)16 * 1024 * 1024);
     buf_init(&k.records, SIZE_MAX);
     buf_init(&out, SIZE_MAX);
     must(msg_new(&k.m, &k.arena, schema_find(w->api, true), w->version));

@@ -117,7 +117,8 @@ static void batch(const struct batch_head *h, uint8_t *out)
 {
     memcpy(out, h, sizeof(*h));
     fill(out + BATCH_HEAD, h->bytes - BATCH_HEAD,
-         sim_mix(sim_mix(h->topic, h->partition), (uint64_t)h->offset + h->incarnation * 7919));
+         sim_mix(sim_mix(h->topic, h->partition),
+                 (uint64_t)h->offset + (uint64_t)h->incarnation * 7919));
 }
 
 void world_batch(const struct topic *t, int32_t partition, int64_t offset, uint8_t *out)

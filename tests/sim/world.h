@@ -137,6 +137,8 @@ void control_end(void);
 /* Is this token barred, or its grant gone, on that worker? */
 bool control_barred(const struct told *told, const struct token *t);
 
+/* Revokes this very token now. */
+void control_strike(const struct token *t);
 struct session;
 struct client *control_client(const struct session *s);
 
