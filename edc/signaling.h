@@ -23,8 +23,9 @@
 
 #define SIGNALING_JOBS_MAX    256
 #define SIGNALING_PATIENCE_MS 300
-/* A resume whose token is as old as the suspension, which barred such tokens: so long until the
- * authorization server is asked once more, so often. It reaches a server that is 5 s behind. */
+/* A resume whose token is as old as the suspension, which barred such tokens, or a start whose
+ * authorization server is away: so long until it is asked once more, so often. It reaches a server
+ * that is 5 s behind. */
 #define SIGNALING_AGAIN_MS 1000
 #define SIGNALING_ASKS_MAX 6
 #define SIGNALING_READY_S  120 /* how long a late start's answer waits to be asked for */

@@ -182,10 +182,16 @@ static void restore(struct job *job)
         log_warn("signaling", "a transfer's state could not be noted");
 }
 
+/* Could another try mend it? */
+static bool may_pass(int result)
+{
+    return result != ERR_CONFIG && result != ERR_DENIED && result != ERR_MALFORMED;
+}
+
 /* What cannot be granted, or not now: the flow is as it was. */
 static void start_failed(struct job *job, int result, const char *why)
 {
-    bool again = result != ERR_CONFIG && result != ERR_DENIED && result != ERR_MALFORMED;
+    bool again = may_pass(result);
     char id[128];
 
     log_text(id, sizeof(id), job->id, strlen(job->id));
@@ -381,6 +387,15 @@ static bool too_old(const struct job *job, const struct token_answer *a)
            a->issued_s <= job->flow->revoked;
 }
 
+/* An authorization server that is away. Where the answer can be "later" it is asked again here:
+ * a legacy connector that hears 503 asks by itself, but stands still meanwhile. */
+static bool is_away(const struct job *job, const struct token_answer *a)
+{
+    return a->result != OK && may_pass(a->result) && !overtaken(job) &&
+           job->signal == SIGNAL_START &&
+           teller_can(job->s->config, job->flow->text[FLOW_CALLBACK]);
+}
+
 /* True when another token will be asked for. */
 static bool ask_again(struct job *job)
 {
@@ -400,7 +415,7 @@ static void on_token(void *arg, const struct token_answer *a)
     const char *why = "out of memory";
     int rc;
 
-    if (too_old(job, a) && ask_again(job))
+    if ((too_old(job, a) || is_away(job, a)) && ask_again(job))
         return;
     loop_timer_clear(job->patience);
     if (too_old(job, a)) {

@@ -40,7 +40,7 @@ static struct seen look(const char *id)
 
 static void wait_for(atomic_int *what, int value)
 {
-    for (int i = 0; i < 3000 && *what < value; i++)
+    for (int i = 0; i < 15000 && *what < value; i++)
         usleep(1000);
     assert_true(*what >= value);
 }
@@ -796,7 +796,7 @@ static void test_refused_later(void **state)
              strstr(whole, "processId") + strlen("processId"));
     assert_int_equal(post("/v1/dataflows/start", text), 400);
     token_mode = TOKENS_FAIL;
-    token_fault = ERR_TIMEOUT;
+    token_fault = ERR_BUSY; /* not even asked */
     assert_int_equal(post("/v1/dataflows/start", start_body("m4", "t")), 503);
     token_fault = ERR_DENIED;
     /* A transfer that runs is not ended by a message that is none. */
@@ -807,6 +807,30 @@ static void test_refused_later(void **state)
     /* The other dialect waits for nobody: it is told at once. */
     token_mode = TOKENS_FAIL;
     assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 400);
+}
+
+/* An authorization server that is away: the connector is free at once, and the server is asked
+ * again for a while. */
+static void test_away(void **state)
+{
+    (void)state;
+    token_mode = TOKENS_FAIL;
+    token_fault = ERR_TIMEOUT;
+    assert_int_equal(post("/v1/dataflows/start", start_body("p1", "t")), 200);
+    assert_true(json_is_true(json_object_get(reply.json, "provisioning")));
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 202);
+    assert_null(look("p1").grant);
+    token_mode = TOKENS_NOW; /* it is back */
+    state_is("/v1/dataflows/p1/state", "STARTED");
+    state_is("/dataflows/d1/status", "STARTED");
+    assert_non_null(look("p1").grant);
+    assert_true(ready("p1"));
+    token_mode = TOKENS_FAIL; /* for good */
+    assert_int_equal(post("/v1/dataflows/start", start_body("p2", "t")), 200);
+    wait_for(&tokens_made, 4 + SIGNALING_ASKS_MAX);
+    state_is("/v1/dataflows/p2/state", "TERMINATED");
+    assert_int_equal(news_of("p2"), NEWS_FAILED);
+    assert_int_equal(tokens_made, 4 + SIGNALING_ASKS_MAX);
 }
 
 static void test_late_dps(void **state)
@@ -1019,6 +1043,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_late_dps, begin_late, end),
         cmocka_unit_test_setup_teardown(test_dps_starting, begin_late, end),
         cmocka_unit_test_setup_teardown(test_refused_later, begin_late, end),
+        cmocka_unit_test_setup_teardown(test_away, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_resume, begin_late, end),
         cmocka_unit_test_setup_teardown(test_late_restart, begin_late, end),
         TEST(test_revoked_elsewhere),
