@@ -1,5 +1,6 @@
 """sluice under test: its configuration, its start and its end, what it writes and tells."""
 
+import http.client
 import json
 import os
 import pathlib
@@ -126,7 +127,7 @@ class Gate:
         try:
             return "".join(str(self.http("GET", path)[1]) for path in (
                 "/v1/grants", "/v1/sessions", "/v1/revocations", "/metrics"))
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return ""
 
     def kill(self):
