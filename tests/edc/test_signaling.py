@@ -1,6 +1,7 @@
 """What sluice and real connectors say to each other beside the scenarios: registration, starts that take
 their time, ends that nobody asked for, events."""
 
+import signal
 import time
 
 import connector as connectors
@@ -191,25 +192,29 @@ def test_an_event_ends_what_signaling_cannot(telling, bob_connector, contracts):
 
 
 def test_a_control_plane_that_is_away(telling, bob_connector, contracts):
-    """What is granted goes on, logins too; the registration is tried again until it is there."""
+    """What is granted goes on, and so do logins; it is asked again until it is back."""
     connector, plane = telling
     headers = {"x-api-key": "a key of the control plane"}
-    entry = f"{connector.control}/v1/dataplanes/{plane.identity}"
 
     def available():
         try:
-            return call("GET", entry, headers=headers)["state"] == "AVAILABLE"
+            return call("GET", f"{connector.control}/v1/dataplanes/{plane.identity}",
+                        headers=headers)["state"] == "AVAILABLE"
         except (Refused, OSError):
             return False
     wait_for(available, 40, "the registration that the case before took away")
-    transfer = bob_connector.transfer(connector, contracts(bob_connector, connector, TOPIC))
+    agreement = contracts(bob_connector, connector, TOPIC)
+    transfer = bob_connector.transfer(connector, agreement)
     token = plane.token(transfer.edr())
     since = len(plane.gate.log())
     with plane.gate.session(token) as session:
-        connector.close()
-        plane.gate.wait_log("the control plane is not reached.*grants go on", 40, since)
-        assert session.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
-        plane.gate.session(token).close()
-        connector.start().wait_ready()
-        wait_for(available, 60, "the registration at a control plane that has forgotten it")
+        connector.process.send(signal.SIGSTOP)
+        try:
+            plane.gate.wait_log("the control plane is not reached.*grants go on", 60, since)
+            assert session.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
+            plane.gate.session(token).close()
+        finally:
+            connector.process.send(signal.SIGCONT)
+        wait_for(available, 60, "the data plane of a control plane that is back")
+        bob_connector.transfer(connector, agreement)
         assert session.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
