@@ -137,7 +137,9 @@ static void on_change(void *receiver, struct mail *mail)
         brokers_bar(client_number(c));
     }
     sim.in_gate = true;
+    parts_seen.changing = true;
     unsigned closed = gate_apply(w->gate, &m->change, NULL);
+    parts_seen.changing = false;
     sim.in_gate = in_gate;
     if (m->revocation && sim.trace)
         printf("           revoked    %s %s at %ld\n", revoke_kind_name(m->revocation->kind),

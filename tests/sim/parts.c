@@ -164,7 +164,8 @@ void __wrap_audit_put(struct audit_ring *r, const struct audit_event *e)
                e->client_id ? e->client_id : "", e->reason ? e->reason : "");
     r->lines++;
     parts_seen.audited++;
-    parts_seen.revoked += e->kind == AUDIT_CLOSE && e->reason && strcmp(e->reason, "revoked") == 0;
+    parts_seen.revoked += parts_seen.changing && e->kind == AUDIT_CLOSE && e->reason &&
+                          strcmp(e->reason, "revoked") == 0;
 }
 
 bool __wrap_audit_ok(const struct audit *a)

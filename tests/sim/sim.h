@@ -134,8 +134,9 @@ void alloc_forget(void); /* after a leak has been reported */
 
 /* --- parts.c */
 struct parts_counts {
-    uint64_t audited, acked, barred, revoked; /* revoked: closes for that reason */
+    uint64_t audited, acked, barred, revoked; /* revoked: closes for that reason in a change */
     unsigned last_closed;
+    bool changing; /* a change is being applied */
 };
 extern struct parts_counts parts_seen;
 void parts_reset(void);
