@@ -15,6 +15,8 @@
 #include "tests/sim/world.h"
 
 #define FLIGHT_MAX 256
+/* Brokers have up to ten seconds for an answer. */
+#define SERVED_US (12 * UINT64_C(1000000))
 
 enum manner {
     HONEST,
@@ -43,11 +45,12 @@ struct client {
     struct versions versions[SCHEMA_KEY_MAX + 1];
     struct asked flight[FLIGHT_MAX];
     unsigned sent, seen;
-    uint32_t sequence;        /* of its produced records */
-    uint8_t arrived[64];      /* bits: which of them have reached a broker */
-    struct sim_event act;     /* the next thing that it does */
-    struct sim_event release; /* reads again */
-    uint64_t last_us, last_answer_us;
+    uint32_t sequence;           /* of its produced records */
+    uint8_t arrived[64];         /* bits: which of them have reached a broker */
+    struct sim_event act;        /* the next thing that it does */
+    struct sim_event release;    /* reads again */
+    uint64_t last_us;            /* when it was let in */
+    uint64_t sent_us, answer_us; /* its last frame, the last answer */
     int32_t correlation;
 };
 
@@ -181,6 +184,7 @@ static void send_frame(struct client *c, uint8_t *frame, size_t n, struct asked 
     }
     sim_note("sends", c->number, (uint64_t)a->api, n);
     c->sent++;
+    c->sent_us = sim.now_us;
     net_put(c->net, frame, n);
 }
 
@@ -574,7 +578,7 @@ static void on_data(void *arg)
         uint8_t *frame = malloc(len);
         memcpy(frame, p + 4, len);
         net_take(c->net, 4 + len);
-        c->last_answer_us = sim.now_us;
+        c->answer_us = sim.now_us;
         judge(c, frame, len);
         free(frame);
     }
@@ -642,9 +646,24 @@ void clients_begin(void)
     nclients = 0;
 }
 
+/* In a calm world each request is answered, or its connection ended, before long. */
+static void check_served(struct client *c)
+{
+    uint64_t last = c->sent_us > c->answer_us ? c->sent_us : c->answer_us;
+    if (!world.calm || c->manner != HONEST || c->ended || c->barred)
+        return;
+    if (c->stage == LOGGED_IN)
+        pass_silent(c);
+    if (c->seen != c->sent && sim.now_us - last > SERVED_US)
+        sim_violation("client %u waits for %u answers since %.3f s", c->number, c->sent - c->seen,
+                      (double)last / 1e6);
+}
+
 void clients_leave(void)
 {
     leaving = true;
+    for (unsigned i = 1; i <= nclients; i++)
+        check_served(clients[i]);
     for (unsigned i = 1; i <= nclients; i++)
         if (!clients[i]->ended && sim_chance(50))
             end(clients[i], sim_chance(30));
