@@ -160,9 +160,12 @@ static void check_memory(void)
     for (unsigned i = 0; i < world.nworkers; i++) {
         const struct gate *g = world.workers[i].gate;
         const struct limits *l = &g->config->limits;
-        bound += (size_t)l->worker_buffer_bytes * 5 / 4 + (size_t)4 * 1024 * 1024 +
-                 g->nsessions * ((size_t)l->response_bytes + (size_t)1024 * 1024);
+        bound += (size_t)l->worker_buffer_bytes * 5 / 4 +
+                 g->nsessions * ((size_t)l->response_bytes + (size_t)512 * 1024);
     }
+    unsigned percent = (unsigned)(buf_thread_bytes() * 100 / bound);
+    if (percent > world.peak_percent)
+        world.peak_percent = percent;
     if (buf_thread_bytes() > bound)
         sim_violation("%zu bytes are buffered, %zu at most", buf_thread_bytes(), bound);
 }

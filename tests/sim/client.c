@@ -253,6 +253,7 @@ static void send_request(struct client *c)
     struct request_wish w = {.client = c->number,
                              .rights = c->in ? &c->rights : &t->rights,
                              .foreign = c->manner != HONEST && c->manner != SLOW,
+                             .bulk = c->manner == FLOOD,
                              .sequence = &c->sequence};
     size_t n;
     if (!pick_api(c, &w))

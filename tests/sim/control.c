@@ -288,7 +288,7 @@ static struct config *make_config(void)
         "         frame_bytes: %d, frame_produce_bytes: %d, response_bytes: %d,\n"
         "         frame_timeout_ms: 8000, idle_timeout_ms: 20000}\n",
         GATE_PORT, (unsigned long)sim_between(2, 10) * 1000, (unsigned long)world.in_flight,
-        tight ? 131072 : 1 << 22, tight ? 1 << 21 : 1 << 24, tight ? 1 << 16 : 1 << 20,
+        tight ? 131072 : 1 << 22, tight ? 1 << 20 : 1 << 24, tight ? 1 << 16 : 1 << 20,
         tight ? 1 << 17 : 1 << 20, tight ? 1 << 18 : 1 << 22);
     struct config *c = config_parse("/etc/sluice/s.yaml", text, (size_t)n, false, err, sizeof(err));
     if (!c)

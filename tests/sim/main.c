@@ -15,6 +15,7 @@
 
 struct sums {
     uint64_t requests, answers, records, revocations, failures, steps, simulated_us;
+    unsigned peak_percent;
 };
 
 static void run_until(uint64_t until_us)
@@ -66,6 +67,8 @@ static uint64_t run(uint64_t seed, bool trace, struct sums *sum)
     sum->records += world.records_judged;
     sum->revocations += world.revocations;
     sum->failures += sim.alloc_failures;
+    if (world.peak_percent > sum->peak_percent)
+        sum->peak_percent = world.peak_percent;
     sum->steps += sim.steps;
     sum->simulated_us += sim.now_us;
     return sim.hash;
@@ -104,11 +107,11 @@ int main(int argc, char **argv)
     }
     printf("%lu seeds from %lu: %lu steps, %lu simulated seconds, %lu requests at brokers, "
            "%lu answers at clients, %lu times records, %lu sessions revoked, %lu allocations "
-           "failed\n",
+           "failed, %u %% of the bound buffered\n",
            (unsigned long)seeds, (unsigned long)first, (unsigned long)sum.steps,
            (unsigned long)(sum.simulated_us / 1000000), (unsigned long)sum.requests,
            (unsigned long)sum.answers, (unsigned long)sum.records, (unsigned long)sum.revocations,
-           (unsigned long)sum.failures);
+           (unsigned long)sum.failures, sum.peak_percent);
     printf("%lu passed, 0 failed\n", (unsigned long)seeds);
     return 0;
 }

@@ -8,7 +8,7 @@
 
 #define ELEMENTS_MAX 3
 #define STACK_MAX    256
-#define RECORDS_MAX  24000
+#define RECORDS_MAX  40000
 
 struct maker {
     const struct request_wish *w;
@@ -195,7 +195,8 @@ static void put_records(struct maker *k, const struct topic *t, struct node *p)
     static uint8_t bytes[RECORDS_MAX];
     struct node *r = node_get(p, F_RECORDS);
     size_t n =
-        PRODUCED_HEAD + (size_t)sim_below(sim_chance(20) ? RECORDS_MAX - PRODUCED_HEAD : 400);
+        PRODUCED_HEAD +
+        (size_t)sim_below(sim_chance(k->w->bulk ? 80 : 15) ? RECORDS_MAX - PRODUCED_HEAD : 400);
     if (t)
         request_records(k->w->client, (*k->w->sequence)++, world_topic_index(t),
                         (int32_t)node_num(p, F_INDEX, 0), bytes, n);

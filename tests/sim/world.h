@@ -111,6 +111,7 @@ struct world {
     unsigned nworkers;
     struct principals *principals;
     unsigned tokens;
+    unsigned peak_percent; /* of what may be buffered */
     uint64_t requests_judged, answers_judged, records_judged, revocations;
     uint64_t end_us, jumped_us; /* jumped: the clock was set */
 };
@@ -200,6 +201,7 @@ struct request_wish {
     unsigned client;
     const struct rights *rights;
     bool foreign; /* names what is not granted, too */
+    bool bulk;    /* with many records */
     uint32_t *sequence;
 };
 /* The whole frame, malloc'ed. */
