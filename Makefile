@@ -124,19 +124,30 @@ showcase:
 	@$(MAKE) --no-print-directory -s -j$$(nproc) $(B)/sluice
 	@B=$(abspath $(B)) scripts/showcase.sh
 
-# --- fuzz targets: libFuzzer, so clang; `make fuzz FUZZ_SECONDS=60` builds and runs them all
+# --- fuzz targets: libFuzzer, so clang; `make fuzz FUZZ_SECONDS=60` builds and runs them all,
+# `make fuzz-keep` takes over into fuzz/corpus what was found and adds coverage
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_CC ?= clang-14
 FUZZ_SECONDS ?= 60
-$(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(LIB)
-	$(CC) -o $@ $< $(LIB) $(LDFLAGS) -fsanitize=fuzzer,address,undefined $(LDLIBS)
-fuzz-targets: $(FUZZ)
+# What stands before the library in the link: a world of memory for whole sessions.
+FUZZ_WORLD := $(addprefix $(B)/fuzz/,world.o world_judge.o world_loop.o)
+$(B)/fuzz/fuzz_session $(B)/fuzz/fuzz_policy: $(FUZZ_WORLD)
+$(B)/fuzz/fuzz_store: $(B)/fuzz/world_loop.o
+$(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(B)/fuzz/mutate.o $(LIB)
+	$(CC) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDFLAGS) -fsanitize=fuzzer,address,undefined $(LDLIBS)
+# Dictionaries from the schema and the table of options.
+$(B)/fuzz/schema.dict: $(B)/fuzz/mkdict.o $(LIB)
+	$(CC) -o $(B)/fuzz/mkdict $^ $(LDFLAGS) $(filter -fsanitize%,$(CFLAGS_$(VARIANT))) $(LDLIBS)
+	$(B)/fuzz/mkdict $(B)/fuzz
+fuzz-targets: $(FUZZ) $(B)/fuzz/schema.dict
 ifeq ($(VARIANT),fuzz)
 fuzz: fuzz-targets
 	B=$(B) FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh
+fuzz-keep: fuzz-targets
+	B=$(B) scripts/fuzz.sh --keep
 else
-fuzz:
-	$(MAKE) --no-print-directory VARIANT=fuzz CC=$(FUZZ_CC) fuzz
+fuzz fuzz-keep:
+	$(MAKE) --no-print-directory VARIANT=fuzz CC=$(FUZZ_CC) $@
 endif
 
 # --- our decoder and Kafka's, frame by frame: `make fuzz-differential FRAMES=10000000 SEED=1`
@@ -197,5 +208,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit sim clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets fuzz-differential conformance
+.PHONY: all lib unit sim clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets fuzz-keep fuzz-differential conformance
 .DELETE_ON_ERROR:

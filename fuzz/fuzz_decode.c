@@ -8,10 +8,19 @@
 #include <jansson.h>
 
 #include "control/decode.h"
+#include "fuzz/mutate.h"
 
 #define HEAD_BYTES 3
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_layout l = {HEAD_BYTES, 1, 2, 0, 4, false};
+
+    return mutate_input(&l, data, size, max, seed);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -12,11 +12,20 @@
 #include "codec/json.h"
 #include "codec/msg.h"
 #include "codec/reply.h"
+#include "fuzz/mutate.h"
 
 #define HEAD_BYTES  6
 #define LIMIT_BYTES (1UL << 22)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_layout l = {HEAD_BYTES, 0, 1, 1, 0x80, true};
+
+    return mutate_input(&l, data, size, max, seed);
+}
 
 #define CHECK(x)                                                                                   \
     do {                                                                                           \

@@ -8,10 +8,19 @@
 #include <string.h>
 
 #include "codec/walk.h"
+#include "fuzz/mutate.h"
 
 #define HEAD_BYTES 3
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_layout l = {HEAD_BYTES, 0, 1, 1, 0x80, false};
+
+    return mutate_input(&l, data, size, max, seed);
+}
 
 /* An event with what it says, for comparing. */
 struct said {

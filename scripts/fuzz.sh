@@ -1,61 +1,105 @@
 #!/bin/sh
 # Runs every fuzz target for FUZZ_SECONDS with its corpus; one table at the end.
 # What is found goes to $B/fuzz/corpus, crashes to $B/fuzz; the seeds in fuzz/corpus stay as they are.
-# FUZZ_TARGETS ("walk frame") picks some of them. With --replay, each target runs its kept corpus once
-# and no more, and the last line is "N passed, N failed", a target each.
+# FUZZ_TARGETS ("walk frame") picks some of them, FUZZ_SEED makes the runs' random numbers the same.
+#
+# usage: fuzz.sh            run
+#        fuzz.sh --keep     of what was found, take over into fuzz/corpus what adds coverage
+#        fuzz.sh --replay   each kept corpus once; the last line is "N passed, N failed"
 set -eu
 cd "$(dirname "$0")/.."
 B=${B:-build/fuzz}
+FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+bounds='-timeout=10 -rss_limit_mb=2048'
+
+targets() {
+    for source in fuzz/fuzz_*.c; do
+        name=$(basename "$source" .c)
+        name=${name#fuzz_}
+        case " ${FUZZ_TARGETS:-$name} " in *" $name "*) echo "$name" ;; esac
+    done
+}
+
+replay_one() { # NAME
+    log=$(mktemp)
+    # shellcheck disable=SC2086 # a list of options
+    if "$B/fuzz/fuzz_$1" -runs=0 $bounds "fuzz/corpus/$1" >"$log" 2>&1; then
+        rm -f "$log"
+    else
+        echo "fuzz_$1 fails on its corpus:"
+        tail -n 40 "$log"
+        rm -f "$log"
+        return 1
+    fi
+}
 
 replay() {
     passed=0
     failed=0
-    log=$(mktemp)
-    for source in fuzz/fuzz_*.c; do
-        name=$(basename "$source" .c)
-        if "$B/fuzz/$name" -runs=0 -timeout=10 -rss_limit_mb=2048 "fuzz/corpus/${name#fuzz_}" \
-            >"$log" 2>&1; then
-            passed=$((passed + 1))
-        else
-            failed=$((failed + 1))
-            echo "$name fails on its corpus:"
-            tail -n 40 "$log"
-        fi
+    for name in $(targets); do
+        if replay_one "$name"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
     done
-    rm -f "$log"
     echo "$passed passed, $failed failed"
     [ $failed = 0 ]
 }
-if [ "${1:-}" = --replay ]; then
+
+keep() {
+    for name in $(targets); do
+        before=$(find "fuzz/corpus/$name" -type f | wc -l)
+        # shellcheck disable=SC2086 # a list of options
+        [ ! -d "$B/fuzz/corpus/$name" ] ||
+            "$B/fuzz/fuzz_$name" -merge=1 $bounds "fuzz/corpus/$name" "$B/fuzz/corpus/$name" \
+                >"$B/fuzz/$name.log" 2>&1
+        echo "$name: $before then $(find "fuzz/corpus/$name" -type f | wc -l)"
+    done
+    du -sh fuzz/corpus
+}
+
+# Messages and texts have words of their own.
+dictionary() { # NAME
+    case $1 in
+    yaml) echo "-dict=$B/fuzz/options.dict" ;;
+    decode | frame | merge | msg | policy | session | split | walk)
+        echo "-dict=$B/fuzz/schema.dict"
+        ;;
+    esac
+}
+
+files_in() { find "$@" -type f | wc -l; }
+
+fuzz_one() { # NAME
+    seeds=fuzz/corpus/$1 found=$B/fuzz/corpus/$1 log=$B/fuzz/$1.log result=ok
+    mkdir -p "$found" "$seeds"
+    before=$(files_in "$seeds" "$found")
+    # shellcheck disable=SC2046,SC2086 # lists of options
+    "$B/fuzz/fuzz_$1" -max_total_time="$FUZZ_SECONDS" $bounds $(dictionary "$1") \
+        -seed="${FUZZ_SEED:-0}" -print_final_stats=1 -artifact_prefix="$B/fuzz/$1-" \
+        "$found" "$seeds" >"$log" 2>&1 || result=FAILED
+    after=$(files_in "$seeds" "$found")
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log")
+    printf '%-12s %12s %10s %10s %8s %8s  %s\n' "$1" "${runs:--}" \
+        "$(echo "$edges" | head -n 1)" "$(echo "$edges" | tail -n 1)" "$before" "$after" "$result"
+    [ $result = ok ]
+}
+
+case ${1:-} in
+--replay)
     make -s -j"$(nproc)" VARIANT=fuzz fuzz-targets
     replay
-    exit
-fi
-
-FUZZ_SECONDS=${FUZZ_SECONDS:-60}
-failed=0
-table=$(mktemp)
-trap 'rm -f "$table"' EXIT
-
-for source in fuzz/fuzz_*.c; do
-    name=$(basename "$source" .c)
-    name=${name#fuzz_}
-    case " ${FUZZ_TARGETS:-$name} " in *" $name "*) ;; *) continue ;; esac
-    seeds=fuzz/corpus/$name found=$B/fuzz/corpus/$name log=$B/fuzz/$name.log
-    mkdir -p "$found" "$seeds"
-    before=$(find "$seeds" "$found" -type f | wc -l)
-    result=ok
-    "$B/fuzz/fuzz_$name" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=2048 \
-        -print_final_stats=1 -artifact_prefix="$B/fuzz/$name-" \
-        "$found" "$seeds" >"$log" 2>&1 || result=FAILED
-    [ $result = ok ] || failed=1
-    after=$(find "$seeds" "$found" -type f | wc -l)
-    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
-    printf '%-16s %12s %9s %8s %8s  %s\n' \
-        "$name" "${runs:--}" "${edges:--}" "$before" "$after" "$result" >>"$table"
-done
-printf '%-16s %12s %9s %8s %8s  %s\n' target executions coverage corpus "then" result
-cat "$table"
-[ $failed = 0 ] || echo "logs and inputs: $B/fuzz" >&2
-exit $failed
+    ;;
+--keep) keep ;;
+*)
+    failed=0
+    table=$(mktemp)
+    trap 'rm -f "$table"' EXIT
+    for name in $(targets); do
+        fuzz_one "$name" >>"$table" || failed=1
+        tail -n 1 "$table" >&2
+    done
+    printf '%-12s %12s %10s %10s %8s %8s  %s\n' target executions 'edges' "then" corpus "then" result
+    cat "$table"
+    [ $failed = 0 ] || echo "logs and inputs: $B/fuzz" >&2
+    exit $failed
+    ;;
+esac
