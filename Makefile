@@ -130,7 +130,7 @@ FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_CC ?= clang-14
 FUZZ_SECONDS ?= 60
 # What stands before the library in the link: a world of memory for whole sessions.
-FUZZ_WORLD := $(addprefix $(B)/fuzz/,world.o world_judge.o world_loop.o)
+FUZZ_WORLD := $(addprefix $(B)/fuzz/,world.o world_cluster.o world_judge.o world_loop.o)
 $(B)/fuzz/fuzz_session $(B)/fuzz/fuzz_policy: $(FUZZ_WORLD)
 $(B)/fuzz/fuzz_store: $(B)/fuzz/world_loop.o
 $(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(B)/fuzz/mutate.o $(LIB)

@@ -11,6 +11,7 @@
 #include "codec/frame.h"
 #include "codec/node.h"
 #include "codec/read.h"
+#include "codec/walk.h"
 
 #define STAGE_BYTES 512
 #define TEXT_MAX    0x7fff
@@ -467,15 +468,56 @@ static bool has_room(const struct buf *out, uint64_t n)
     return n <= out->limit_bytes && out->len <= out->limit_bytes - n;
 }
 
+#ifdef SLUICE_TEST
+/* Held in test and fuzz builds: what was written from `from` on is as long as was said, and our own
+ * reader takes it, to the last byte and without a tag that it does not know. */
+#define SEGS_CHECKED 64 /* of an answer with more, the records are shared in many pieces */
+static void check_written(const struct msg *m, const struct buf *out, size_t from, uint64_t total)
+{
+    struct iovec v[SEGS_CHECKED];
+    int n = buf_front(out, v, SEGS_CHECKED);
+    struct walk w;
+    enum walk_event e = WALK_MORE;
+
+    assert(out->len - from == total);
+    if (n == SEGS_CHECKED)
+        return;
+    walk_start(&w, m->schema, m->version, total);
+    for (int i = 0; i < n; i++) {
+        size_t skip = from < v[i].iov_len ? from : v[i].iov_len;
+
+        from -= skip;
+        walk_feed(&w, (const uint8_t *)v[i].iov_base + skip, v[i].iov_len - skip);
+        do {
+            e = walk_next(&w);
+        } while (e != WALK_MORE && e != WALK_DONE && e != WALK_BAD);
+    }
+    assert(total == 0 || (e == WALK_DONE && w.unknown_tags == 0));
+}
+#else
+static inline void check_written(const struct msg *m, const struct buf *out, size_t from,
+                                 uint64_t total)
+{
+    (void)m;
+    (void)out;
+    (void)from;
+    (void)total;
+}
+#endif
+
 int msg_encode(const struct msg *m, struct buf *out)
 {
     struct encode e;
+    size_t from = out->len;
     int err = measure(&e, m);
     if (err)
         return err;
-    if (!has_room(out, e.total))
+    uint64_t total = e.total;
+    if (!has_room(out, total))
         return ERR_LIMIT;
     run(&e, m, out);
+    if (e.err == OK)
+        check_written(m, out, from, total);
     return e.err;
 }
 

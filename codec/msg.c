@@ -213,10 +213,35 @@ static int decode_open(struct decode *d, bool array)
     return OK;
 }
 
-static int decode_run(struct decode *d)
+#ifdef SLUICE_TEST
+/* Held in test and fuzz builds: what a message may cost, by its bytes. Nearly every node stands for
+ * a byte at least (the others are structs, whose fields do), and an event or two for a node; the
+ * smallest element of an array is one byte. exchange.c gives arenas by the same measure. */
+#define TREE_BYTES_PER_BYTE 128
+#define TREE_BYTES_SPARE    16384
+#define EVENTS_PER_BYTE     4
+#define EVENTS_SPARE        256
+
+static void check_cost(const struct decode *d, size_t len, size_t used_bytes, uint64_t turns)
+{
+    assert(used_bytes <= len * TREE_BYTES_PER_BYTE + TREE_BYTES_SPARE +
+                             (size_t)d->spans.count * 2 * sizeof(struct iovec));
+    assert(turns <= (uint64_t)len * EVENTS_PER_BYTE + EVENTS_SPARE + (uint64_t)d->spans.count);
+}
+#else
+static inline void check_cost(const struct decode *d, size_t len, size_t used_bytes, uint64_t turns)
+{
+    (void)d;
+    (void)len;
+    (void)used_bytes;
+    (void)turns;
+}
+#endif
+
+static int decode_run(struct decode *d, uint64_t *turns)
 {
     int span = 0;
-    for (;;) {
+    for (;; ++*turns) {
         int err = OK;
         switch (walk_next(&d->w)) {
         case WALK_MORE:
@@ -268,6 +293,8 @@ int msg_decode(struct msg *m, struct arena *a, const struct message *schema, int
                const struct buf *b, size_t off, size_t len, struct msg_error *e)
 {
     struct decode d = {.m = m, .b = b, .off = off, .e = e};
+    size_t before = a->used_bytes;
+    uint64_t turns = 0;
     int err = msg_start(m, a, schema, version);
     if (err)
         return err;
@@ -278,7 +305,9 @@ int msg_decode(struct msg *m, struct arena *a, const struct message *schema, int
         return err;
     d.open[0] = m->root;
     walk_start(&d.w, schema, version, len);
-    return decode_run(&d);
+    err = decode_run(&d, &turns);
+    check_cost(&d, len, a->used_bytes - before, turns);
+    return err;
 }
 
 /* --- trees */

@@ -87,6 +87,8 @@ void world_open(void);
 bool world_break(int why);
 /* Waits on the map are over. */
 void world_lookups(void);
+/* Whether anybody waits on it. */
+bool world_waits(void);
 
 /* --- world_judge.c */
 /* A request to a broker: nothing in it that is not granted. */

@@ -25,13 +25,7 @@ for tool in java javac mvn; do
     fi
 done
 
-fetch() { # ARTIFACT DIRECTORY
-    local file
-    file=$(echo "$1" | cut -d: -f2,3 | tr : -).jar
-    [ -s "$jars/$2/$file" ] ||
-        mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
-            -Dartifact="$1" -DoutputDirectory="$jars/$2"
-}
+fetch() { "$(dirname "$0")/maven-jar.sh" "$1" "$jars/$2" >/dev/null; } # ARTIFACT DIRECTORY
 for r in $release $others; do fetch "org.apache.kafka:kafka-clients:$r" "$r"; done
 for artifact in org.slf4j:slf4j-api:1.7.36 org.slf4j:slf4j-nop:1.7.36 \
     com.fasterxml.jackson.core:jackson-core:2.17.3 \
