@@ -621,6 +621,7 @@ size_t mutate_input(const struct mutate_layout *l, uint8_t *data, size_t size, s
     }
     data[l->version] = (uint8_t)((data[l->version] & keep) | (version & 0x7f));
     set_way(l, data, m);
+    buf_thread_trim(); /* the target may have no use for bufs, and so never does */
     return size;
 }
 
@@ -689,6 +690,7 @@ static size_t script_change(struct mutate_rng *r, uint8_t *data, size_t size, si
         n = mutate_body(r, m, &version, step + SCRIPT_STEP_BYTES, s->len, UINT16_MAX);
     }
     n = put_step(step, m, s->what, version, n);
+    buf_thread_trim();
     return splice(data, size, max, at, old, step, n);
 }
 

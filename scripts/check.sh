@@ -90,6 +90,11 @@ threads() {
 sim() { make -s -j"$jobs" VARIANT=asan build/asan/sim && scripts/sim.sh build/asan/sim 2000; }
 lint() { scripts/lint.sh; } # builds with the first compiler, optimized
 corpora() { scripts/fuzz.sh --replay; } # builds with the second
+# 100,000 frames to our decoder and to Kafka's own: about 12 seconds of processor time.
+differential() {
+    make -s -j"$jobs" VARIANT=asan build/asan/differential &&
+        scripts/differential.sh build/asan/differential 100000 "$(date +%-j)"
+}
 conformance() {
     make -s -j"$jobs" VARIANT=asan build/asan/conform build/asan/conform-gate &&
         scripts/conformance.sh build/asan
@@ -132,7 +137,7 @@ end_lanes() {
 }
 
 [ $# -gt 0 ] ||
-    set -- install build e2e unit threads edc equivalence lint corpora conformance sim
+    set -- install build e2e unit threads edc equivalence lint corpora differential conformance sim
 install=0 build=0 brokers=() timed=() computing=()
 for name in "$@"; do
     case $name in
@@ -140,7 +145,7 @@ for name in "$@"; do
     build) build=1 ;;
     e2e) brokers+=("$name") ;;
     unit | threads | embedded | edc | equivalence) timed+=("$name") ;;
-    lint | corpora | conformance | sim) computing+=("$name") ;;
+    lint | corpora | differential | conformance | sim) computing+=("$name") ;;
     *)
         echo "scripts/check.sh: no stage '$name'" >&2
         exit 2
