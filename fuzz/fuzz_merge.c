@@ -178,6 +178,7 @@ static void run(struct exchange *ex, const uint8_t *data, size_t size)
         if (err == OK)
             check(ex, want, throttle);
     }
+    ex->parts = NULL;
     for (size_t i = 0; i < n; i++)
         buf_release(&parts[i].frame);
 }

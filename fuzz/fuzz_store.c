@@ -224,6 +224,11 @@ static void revoke(const uint8_t *p)
     revocation_free(r);
 }
 
+static void text(char out[IDENTITY_TEXT_MAX], const char *value)
+{
+    snprintf(out, IDENTITY_TEXT_MAX, "%s", value);
+}
+
 static void login(const uint8_t *p)
 {
     struct identity id = {.issued = loop_wall_s(at.loop) + (int8_t)p[4] / 4,
@@ -233,11 +238,11 @@ static void login(const uint8_t *p)
     struct grant_set set;
     enum login_verdict v;
 
-    strcpy(id.issuer, ISSUER);
-    strcpy(id.subject, subjects[p[2] & 1]);
-    strcpy(id.client, p[2] & 2 ? "c" : "");
-    strcpy(id.jti, p[3] & 4 ? "" : tokens[p[3] & 3]);
-    strcpy(id.transfer, p[1] & 4 ? "" : ids[p[1] & 3]);
+    text(id.issuer, ISSUER);
+    text(id.subject, subjects[p[2] & 1]);
+    text(id.client, p[2] & 2 ? "c" : "");
+    text(id.jti, p[3] & 4 ? "" : tokens[p[3] & 3]);
+    text(id.transfer, p[1] & 4 ? "" : ids[p[1] & 3]);
     v = grant_table_login(at.table, &id, loop_wall_s(at.loop), &set);
     if (v != LOGIN_OK)
         return;

@@ -181,7 +181,9 @@ struct upstream *upstream_open(struct cluster *c, int32_t broker_id,
     struct upstream *u = calloc(1, sizeof(*u));
 
     (void)c;
-    world_must(u && broker_id >= 1 && broker_id <= 3, "a connection to a broker that is none");
+    if (!u)
+        abort();
+    world_must(broker_id >= 1 && broker_id <= 3, "a connection to a broker that is none");
     *u = (struct upstream){.next = ups,
                            .prev = &ups,
                            .broker = broker_id,
@@ -245,7 +247,8 @@ int upstream_send(struct upstream *u, struct upstream_call *call)
     if (waiting_on(u) >= UPSTREAM_CALLS_MAX)
         return ERR_LIMIT;
     a = calloc(1, sizeof(*a));
-    world_must(a != NULL, "no memory");
+    if (!a)
+        abort();
     *a = (struct asked){.call = call, .up = u, .api = call->api, .version = call->version};
     buf_init(&a->body, SIZE_MAX / 2);
     buf_init(&a->rest, SIZE_MAX / 2);
@@ -642,9 +645,9 @@ void world_connect(void)
 
 static void entered(struct session *s)
 {
-    strcpy(s->id.issuer, "https://idp.example.com");
-    strcpy(s->id.subject, "bob");
-    strcpy(s->id.transfer, "x1");
+    snprintf(s->id.issuer, sizeof(s->id.issuer), "%s", "https://idp.example.com");
+    snprintf(s->id.subject, sizeof(s->id.subject), "%s", "bob");
+    snprintf(s->id.transfer, sizeof(s->id.transfer), "%s", "x1");
     s->id.expires = loop_wall_s(world.loop) + 3600;
     s->grants.at[0] = grant_ref(world.grant);
     s->grants.count = 1;

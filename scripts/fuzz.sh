@@ -52,7 +52,7 @@ keep() {
                 >"$B/fuzz/$name.log" 2>&1
         echo "$name: $before then $(find "fuzz/corpus/$name" -type f | wc -l)"
     done
-    du -sh fuzz/corpus
+    du -sh --apparent-size fuzz/corpus
 }
 
 # Messages and texts have words of their own.
