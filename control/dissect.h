@@ -48,8 +48,8 @@ int dissect_frame(json_t *doc, const uint8_t *p, size_t n, uint64_t offset,
 /* doc gets "error" and "errorOffset". Returns ERR_MALFORMED, or ERR_NOMEM. */
 int dissect_error(json_t *doc, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* Bytes that could not be read are shown, never skipped: doc's list "unread" gets {"offset", "data"}
- * with these n in base64 (none: nothing). offset: where they stand in the input. */
+/* Bytes that could not be read are shown, never skipped: doc's list "unread" gets {"offset",
+ * "data"} with these n in base64 (none: nothing). offset: where they stand in the input. */
 int dissect_unread(json_t *doc, uint64_t offset, const uint8_t *p, size_t n) SL_MUST;
 /* The length in front of a frame: OK, or ERR_MALFORMED with an error in doc when it cannot be one.
  */

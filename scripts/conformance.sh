@@ -12,7 +12,7 @@ set -euo pipefail
 programs=$1
 seed=${2:-$(date +%-j)}
 rounds=${CONFORMANCE_ROUNDS:-200}
-jars=${XDG_CACHE_HOME:-$HOME/.cache}/sluice/kafka-clients
+jars=${SLUICE_CACHE:-$HOME/.cache/sluice}/kafka-clients
 here=$(cd "$(dirname "$0")/../tests/conformance" && pwd)
 # The release that everything is held against, and those with versions that it does not have.
 release=4.3.1

@@ -10,8 +10,8 @@ import java.util.TreeMap;
  * Holds the gate's schema, as `conform schema` prints its compiled tables, against the definitions
  * inside kafka-clients jars: every message, version range, field, type, nullability, default, tag
  * and the fields' order; and, of the newest release that has the message, the ignorable marks (they
- * say what a writer may drop where a version lacks it, so older ones say less). What differs stands in the list, or fails; so does a line of
- * the list that differs no more.
+ * say what a writer may drop where a version lacks it, so older ones say less). What differs stands
+ * in the list, or fails; so does a line of the list that differs no more.
  *
  * Arguments: the schema's print, the list of differences, jars named kafka-clients-RELEASE.jar, the
  * oldest first. A case is one message of one release.
@@ -161,7 +161,7 @@ public final class Compare {
             for (int v = o.versions.min(); v <= o.versions.max(); v++) {
                 boolean has = false;
                 for (Map<String, Definitions.Message> r : releases.values())
-                    has |= r.containsKey(o.name) && r.get(o.name).versions().has(v);
+                    has |= Definitions.has(r, o.name, v);
                 if (!has)
                     more.add(v);
             }
@@ -191,7 +191,7 @@ public final class Compare {
             System.out.println("FAILED a stale difference, " + s);
         }
         System.out.println("conformance, definitions of " + String.join(" and ", releases.keySet()) + ": "
-            + c.passed + " passed, " + c.failed + " failed (" + c.found + " named differences met)");
+            + c.passed + " passed, " + c.failed + " failed (" + c.found + " differences met)");
         System.exit(c.failed == 0 ? 0 : 1);
     }
 }

@@ -84,6 +84,11 @@ final class Definitions {
         return all;
     }
 
+    /** Has the release this message in this version? */
+    static boolean has(Map<String, Message> release, String name, int version) {
+        return release.containsKey(name) && release.get(name).versions().has(version);
+    }
+
     private static String text(JsonNode node, String name) {
         JsonNode value = node.get(name);
         return value == null ? null : value.asText();

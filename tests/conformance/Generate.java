@@ -74,7 +74,7 @@ public final class Generate {
     Kind kind(ApiMessageType api, boolean request) throws Exception {
         String name = api.name + (request ? "Request" : "Response");
         Class<?> data = Class.forName("org.apache.kafka.common.message." + name + "Data");
-        Class<?> converter = Class.forName("org.apache.kafka.common.message." + name + "DataJsonConverter");
+        Class<?> converter = Class.forName(data.getName() + "JsonConverter");
         Method read = converter.getMethod("read", JsonNode.class, short.class);
         Method write = converter.getMethod("write", data, short.class, boolean.class);
         MethodHandles.Lookup look = MethodHandles.publicLookup();
@@ -92,7 +92,10 @@ public final class Generate {
             case LEAST -> -most - 1;
             case MOST, LONG -> most;
             case NULL -> -1;
-            case EDGE -> List.of(0L, 1L, -1L, most, -most - 1, 127L, 128L, most - 1).get(random.nextInt(8)) << 64 - bits >> 64 - bits;
+            case EDGE -> {
+                long[] edges = {0, 1, -1, most, -most - 1, 127, 128, most - 1};
+                yield edges[random.nextInt(edges.length)] << 64 - bits >> 64 - bits;
+            }
             case RANDOM -> switch (random.nextInt(6)) {
                 case 0 -> 0;
                 case 1 -> most;
@@ -179,7 +182,8 @@ public final class Generate {
     }
 
     private JsonNode value(Definitions.Field field, int version, int depth) {
-        return field.type().equals("struct") ? struct(field.fields(), version, depth + 1) : scalar(field.type());
+        return field.type().equals("struct") ? struct(field.fields(), version, depth + 1)
+                                             : scalar(field.type());
     }
 
     private int elements(Definitions.Field field, int depth) {
@@ -277,7 +281,8 @@ public final class Generate {
     Message distinct(Kind kind, int version, boolean withNull) throws Throwable {
         distinct = true;
         nulls = withNull;
-        Message message = (Message) kind.read.invoke(struct(kind.definition.fields(), version, 0), (short) version);
+        JsonNode json = struct(kind.definition.fields(), version, 0);
+        Message message = (Message) kind.read.invoke(json, (short) version);
         nulls = true;
         distinct = false;
         return message;
@@ -286,8 +291,8 @@ public final class Generate {
     private void putHeaders(ApiMessageType api, int version) throws IOException {
         for (int i = 0; i < 4; i++) {
             String id = i == 0 ? null : i == 1 ? "" : "client-".repeat(i * 5) + "é" + random.nextInt(1000);
-            Message head = new RequestHeaderData().setRequestApiKey(api.apiKey()).setRequestApiVersion((short) version)
-                .setCorrelationId(random.nextInt()).setClientId(id);
+            Message head = new RequestHeaderData().setRequestApiKey(api.apiKey())
+                .setRequestApiVersion((short) version).setCorrelationId(random.nextInt()).setClientId(id);
             put('Q', api.apiKey(), version, id == null ? -1 : 0,
                 write(head, api.requestHeaderVersion((short) version)),
                 id == null ? new byte[0] : id.getBytes(StandardCharsets.UTF_8));
@@ -297,7 +302,8 @@ public final class Generate {
         }
     }
 
-    private void run(int count, String refused, List<Map<String, Definitions.Message>> others) throws Throwable {
+    private void run(int count, String refused, List<Map<String, Definitions.Message>> others)
+            throws Throwable {
         for (ApiMessageType api : ApiMessageType.values()) {
             if (api.lowestSupportedVersion() > api.highestSupportedVersion(true))
                 continue; // an API that is gone
@@ -306,7 +312,7 @@ public final class Generate {
                 String name = api.name + (request ? "Request" : "Response");
                 for (int v = api.lowestSupportedVersion(); v <= api.highestSupportedVersion(true); v++) {
                     int version = v;
-                    if (others.stream().anyMatch(o -> o.containsKey(name) && o.get(name).versions().has(version))
+                    if (others.stream().anyMatch(o -> Definitions.has(o, name, version))
                         || differences.lacks(release, kind.ours, version))
                         continue;
                     for (int i = 0; i < count; i++) {

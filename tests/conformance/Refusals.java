@@ -89,7 +89,8 @@ final class Refusals {
     void put(int key) throws Throwable {
         ApiKeys api = ApiKeys.forId(key);
         Generate.Kind kind = generate.kind(api.messageType, true);
-        for (int v = api.messageType.lowestSupportedVersion(); v <= api.messageType.highestSupportedVersion(true); v++) {
+        int last = api.messageType.highestSupportedVersion(true);
+        for (int v = api.messageType.lowestSupportedVersion(); v <= last; v++) {
             for (short code : CODES)
                 for (int i = 0; i < 3; i++)
                     put(api, kind, v, code);

@@ -66,7 +66,7 @@ public final class Reread {
     private void one(boolean request, short key, short version, byte[] frame) {
         ApiMessageType api = ApiMessageType.fromApiKey(key);
         String name = api.name + (request ? "Request" : "Response");
-        if (others.stream().anyMatch(o -> o.containsKey(name) && o.get(name).versions().has(version)))
+        if (others.stream().anyMatch(o -> Definitions.has(o, name, version)))
             return;
         String why = check(request, key, version, frame);
         String what = name + " " + version;
@@ -85,7 +85,7 @@ public final class Reread {
                 in.readFully(frame);
                 in.skipBytes(in.readInt());
                 String name = ApiMessageType.fromApiKey(key).name + (kind == 'q' ? "Request" : "Response");
-                if (!left || own.get(name).versions().has(version))
+                if (!left || Definitions.has(own, name, version))
                     one(kind == 'q', key, version, frame);
             }
         }
@@ -98,8 +98,8 @@ public final class Reread {
         /* The first release reads what it knows, the others all the rest. */
         r.read(args[0], r.others.isEmpty(), Definitions.of(args[1]));
         long failed = r.failures.values().stream().filter(n -> n > 0).count();
-        System.out.println("conformance, edited by the gate: " + (r.failures.size() - failed) + " passed, " + failed
-            + " failed (" + r.messages + " frames)");
+        System.out.println("conformance, edited by the gate: " + (r.failures.size() - failed) + " passed, "
+            + failed + " failed (" + r.messages + " frames)");
         System.exit(failed == 0 ? 0 : 1);
     }
 }

@@ -225,19 +225,22 @@ static json_t *question(int api, int version)
 
 /* --- a broker's answers */
 
+static const struct field *row(const struct field *rows, uint16_t n, enum field_name id)
+{
+    for (uint16_t i = 0; i < n; i++)
+        if (rows[i].id == id)
+            return &rows[i];
+    abort();
+}
+
 /* A Fetch answer must be about what was asked. */
 static json_t *fetched(const struct asked *a)
 {
     const struct message *m = schema_find(1, false);
-    const struct field *topic = NULL, *part = NULL;
+    const struct field *topic = row(m->fields, m->nfields, F_RESPONSES);
+    const struct field *part = row(topic->fields, topic->nfields, F_PARTITIONS);
     json_t *list = json_array(), *t, *p;
     size_t i, k;
-    for (uint16_t f = 0; f < m->nfields; f++)
-        if (m->fields[f].id == F_RESPONSES)
-            topic = &m->fields[f];
-    for (uint16_t f = 0; f < topic->nfields; f++)
-        if (topic->fields[f].id == F_PARTITIONS)
-            part = &topic->fields[f];
     json_t *answer =
         fields(m->fields, m->nfields, a->h.version, a->h.version >= m->flexible, false);
     json_array_foreach(json_object_get(a->body, "topics"), i, t)
