@@ -368,6 +368,13 @@ static void varints(void **state)
     expect(metadata_request, 9, "80808080808000 00", "a varint is overlong or above 32 bits");
     expect(metadata_request, 9, "ffffffff1f 00 00 00 00", "a varint is overlong or above 32 bits");
     expect(metadata_request, 9, "ffffffff0f 00 00 00 00", "a length or count above 31 bits");
+    /* 2^31 - 1 is too long, and no more than that; from there on Kafka's reader sees less than 0 */
+    expect(metadata_request, 9, "8080808008 00 00 00 00",
+           "more elements than the bytes that remain");
+    expect(metadata_request, 9, "8180808008 00 00 00 00", "a length or count above 31 bits");
+    expect(metadata_request, 9, "00 00 00 00 ffffffff0f", "a length or count above 31 bits");
+    expect(metadata_request, 9, "00 00 00 00 ffffffff07", "more tags than the bytes that remain");
+    expect(api_versions_request, 3, "8180808008", "a length or count above 31 bits");
     expect(metadata_request, 9, "80", "a number runs past the end of its message or tag");
     expect(metadata_request, 9, "", "a number runs past the end of its message or tag");
     /* a string of 32767 is the longest, of 32768 too long whether or not it is there */
