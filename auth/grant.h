@@ -142,6 +142,10 @@ size_t grant_table_revocations(const struct grant_table *t);
 struct grant *grant_table_find(const struct grant_table *t, const char *id);
 /* Is an equal or wider revocation held already? */
 bool grant_table_knows(const struct grant_table *t, const struct revocation *r);
+/* Is there a revocation of this transfer, agreement, asset or participant made at `since` or later?
+ */
+bool grant_table_named(const struct grant_table *t, enum revoke_kind kind, const char *value,
+                       int64_t since);
 /* A grant of the configuration that was revoked: it stays, but nobody gets it. */
 bool grant_table_barred(const struct grant_table *t, const struct grant *g);
 /* Unordered; the table must not change meanwhile. */

@@ -6,12 +6,12 @@
 
 #include "auth/grant_table.h"
 
-static bool named(const struct grant_table *t, enum revoke_kind kind, const char *value,
-                  int64_t issued)
+bool grant_table_named(const struct grant_table *t, enum revoke_kind kind, const char *value,
+                       int64_t since)
 {
     const struct revocation *r = value[0] ? table_bar(t, kind, "", value, "") : NULL;
 
-    return r && issued <= r->at;
+    return r && since <= r->at;
 }
 
 static bool of_principal(const struct grant_table *t, enum revoke_kind kind, const char *issuer,
@@ -43,10 +43,10 @@ bool grant_table_bars(const struct grant_table *t, const struct identity *id)
         return true;
     return of_principal(t, REVOKE_SUBJECT, id->issuer, id->subject, id->issued) ||
            of_principal(t, REVOKE_CLIENT, id->issuer, id->client, id->issued) ||
-           named(t, REVOKE_TRANSFER, id->transfer, id->issued) ||
-           named(t, REVOKE_AGREEMENT, id->agreement, id->issued) ||
-           named(t, REVOKE_ASSET, id->asset, id->issued) ||
-           named(t, REVOKE_PARTICIPANT, id->participant, id->issued);
+           grant_table_named(t, REVOKE_TRANSFER, id->transfer, id->issued) ||
+           grant_table_named(t, REVOKE_AGREEMENT, id->agreement, id->issued) ||
+           grant_table_named(t, REVOKE_ASSET, id->asset, id->issued) ||
+           grant_table_named(t, REVOKE_PARTICIPANT, id->participant, id->issued);
 }
 
 /* Has what this grant stands for ended, as far as this token is concerned? A grant of the API is
@@ -56,21 +56,22 @@ static bool ended(const struct grant_table *t, const struct identity *id, const 
 {
     switch (g->source) {
     case GRANT_FROM_API:
-        return named(t, REVOKE_TRANSFER, g->id, id->issued);
+        return grant_table_named(t, REVOKE_TRANSFER, g->id, id->issued);
     case GRANT_FROM_CONFIG:
-        return named(t, REVOKE_TRANSFER, g->id, INT64_MIN);
+        return grant_table_named(t, REVOKE_TRANSFER, g->id, INT64_MIN);
     case GRANT_FROM_CLAIMS:
-        return named(t, REVOKE_TRANSFER, g->id, INT64_MIN) ||
-               named(t, REVOKE_AGREEMENT, g->agreement, INT64_MIN) ||
-               named(t, REVOKE_ASSET, g->asset, INT64_MIN) ||
-               named(t, REVOKE_PARTICIPANT, g->participant, INT64_MIN);
+        return grant_table_named(t, REVOKE_TRANSFER, g->id, INT64_MIN) ||
+               grant_table_named(t, REVOKE_AGREEMENT, g->agreement, INT64_MIN) ||
+               grant_table_named(t, REVOKE_ASSET, g->asset, INT64_MIN) ||
+               grant_table_named(t, REVOKE_PARTICIPANT, g->participant, INT64_MIN);
     }
     return true;
 }
 
 bool grant_table_barred(const struct grant_table *t, const struct grant *g)
 {
-    return g->source == GRANT_FROM_CONFIG && named(t, REVOKE_TRANSFER, g->id, INT64_MIN);
+    return g->source == GRANT_FROM_CONFIG &&
+           grant_table_named(t, REVOKE_TRANSFER, g->id, INT64_MIN);
 }
 
 static enum login_verdict in_time(const struct grant *g, int64_t now_s)
@@ -165,7 +166,7 @@ static enum login_verdict login_transfer(const struct grant_table *t, const stru
 
     if (g)
         return login_entry(t, id, now_s, g, out);
-    if (named(t, REVOKE_TRANSFER, id->transfer, INT64_MIN))
+    if (grant_table_named(t, REVOKE_TRANSFER, id->transfer, INT64_MIN))
         return LOGIN_REVOKED;
     return login_claims(t, id, out);
 }

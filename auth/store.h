@@ -112,6 +112,9 @@ void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct r
  * for good; else NULL. Lent until the next change: grant_ref what is kept. */
 struct grant *store_find_grant(struct store *s, const char *id, const struct identity *token);
 
+/* Was this transfer, agreement, asset or participant revoked at `since` or later? */
+bool store_revoked(const struct store *s, enum revoke_kind kind, const char *value, int64_t since);
+
 /* A durable text of somebody else's, found by kind ("flow") and id: put, replaced, or with text
  * NULL forgotten (a note that is not there is no error). No worker is told. It shows at once in
  * store_find_note and store_each_note; done is called when it is on the disk, never before what was

@@ -45,6 +45,11 @@ struct grant *store_find_grant(struct store *s, const char *id, const struct ide
     return grant_table_state(s->table, g, loop_wall_s(s->loop)) <= GRANT_NOT_YET ? g : NULL;
 }
 
+bool store_revoked(const struct store *s, enum revoke_kind kind, const char *value, int64_t since)
+{
+    return grant_table_named(s->table, kind, value, since);
+}
+
 void store_each_revocation(struct store *s, void (*fn)(void *arg, const struct revocation *r),
                            void *arg)
 {

@@ -182,12 +182,16 @@ static void post_dps_prepare(void *arg, struct ask *a)
  * read counts as none where good is true not. */
 static struct job *known_job(struct signaling *s, struct ask *a, enum flow_signal signal)
 {
-    struct job *job = job_new(s, a, DIALECT_DPS, signal, ask_id(a));
+    struct flow *flow = flow_find(s->flows, ask_id(a));
+    struct job *job;
     const char *text;
     char *reason;
     size_t n;
     int rc;
 
+    if (flow && signal == SIGNAL_RESUME)
+        signaling_look(s, flow);
+    job = job_new(s, a, DIALECT_DPS, signal, ask_id(a));
     if (!job)
         return NULL;
     text = ask_body(a, &n);

@@ -627,12 +627,35 @@ void signaling_close(struct signaling *s, struct flow *flow, enum flow_signal si
 
 /* --- what nobody asked for */
 
+/* Revoked by another way since it was suspended, by whatever names it? While it is suspended there
+ * is no grant that could tell. */
+static bool revoked_since(const struct store *store, const struct flow *flow)
+{
+    const struct {
+        enum revoke_kind kind;
+        const char *value;
+        int64_t since;
+    } all[] = {{REVOKE_TRANSFER, flow->id, flow->revoked + 1}, /* its suspension is one as well */
+               {REVOKE_AGREEMENT, flow->text[FLOW_AGREEMENT], flow->revoked},
+               {REVOKE_ASSET, flow->text[FLOW_DATASET], flow->revoked},
+               {REVOKE_PARTICIPANT, flow->text[FLOW_PARTICIPANT], flow->revoked}};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        if (all[i].value && store_revoked(store, all[i].kind, all[i].value, all[i].since))
+            return true;
+    return false;
+}
+
 void signaling_look(struct signaling *s, struct flow *flow)
 {
     bool over = flow->expires && flow->expires <= loop_wall_s(s->loop);
 
     /* What only the other side's data plane has started was granted nothing. */
-    if (flow->state != FLOW_STARTED || !flow->text[FLOW_TOPICS] || flow->busy > 0)
+    if (!flow->text[FLOW_TOPICS] || flow->busy > 0)
+        return;
+    if (flow->state == FLOW_SUSPENDED && revoked_since(s->changes.store, flow))
+        signaling_close(s, flow, SIGNAL_TERMINATE, NEWS_FAILED, "revoked at the gate");
+    if (flow->state != FLOW_STARTED)
         return;
     if (over)
         signaling_close(s, flow, SIGNAL_COMPLETED, NEWS_COMPLETED, "its longest life is over");

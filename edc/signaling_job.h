@@ -53,9 +53,9 @@ int job_add_flow(struct job *job) SL_MUST;
 void job_free(struct job *job);
 /* Answers, if there is still somebody to be answered, and frees job. */
 void job_refuse(struct job *job, int code, const char *error, const char *message);
-/* A legacy connector that hears "no" to a start asks five times more, and for those 15 s none of its
- * transfers moves. So where it can be told later (job->flow knows where), it hears "later" at once
- * and then, why not; job is taken. False: nothing has happened. */
+/* A legacy connector that hears "no" to a start asks five times more, and for those 15 s none of
+ * its transfers moves. So where it can be told later (job->flow knows where), it hears "later" at
+ * once and then, why not; job is taken. False: nothing has happened. */
 bool job_refuse_later(struct job *job, const char *why) SL_MUST;
 /* 200 (or 202) DataFlowStatusMessage, with the address when there is one. */
 void job_answer_status(struct job *job, int code);
@@ -67,7 +67,8 @@ void signaling_end(struct job *job, const char *reason);
 /* Ends a transfer that nobody asked to end, and tells the control plane the news. */
 void signaling_close(struct signaling *s, struct flow *flow, enum flow_signal signal,
                      enum flow_news news, const char *reason);
-/* Has a transfer that runs ended by another way: revoked here, or too old? It ends then. */
+/* Has a transfer that runs, or is suspended, ended by another way: revoked here, or too old? It
+ * ends then. */
 void signaling_look(struct signaling *s, struct flow *flow);
 /* Every SIGNALING_SWEEP_MS: transfers whose grant has gone by another way, and old ones. */
 void signaling_sweep(void *arg);

@@ -910,6 +910,59 @@ static void test_revoked_elsewhere(void **state)
 }
 
 /* A start that comes again before the sweep has seen it opens nothing either. */
+static void bar(enum revoke_kind kind, const char *value, int64_t at)
+{
+    struct revocation *r = revocation_new(kind, "", value, "", at, 0, "an operator's word");
+    int rc;
+    loop_stop(loop);
+    pthread_join(thread, NULL);
+    rc = store_revoke(store, r, NULL, NULL);
+    revocation_free(r);
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    assert_int_equal(rc, OK);
+    assert_int_equal(get("/v1/dataflows/check"), 204); /* a turn later */
+}
+
+/* What an operator revokes while it is suspended stays so, whatever it was revoked by: a resume
+ * does not undo it. What was revoked before the transfer began does not matter. */
+static void test_revoked_while_suspended(void **state)
+{
+    static const struct {
+        enum revoke_kind kind;
+        const char *value;
+    } ways[] = {{REVOKE_TRANSFER, NULL},
+                {REVOKE_AGREEMENT, "agreement-1"},
+                {REVOKE_ASSET, "kafka-asset"},
+                {REVOKE_PARTICIPANT, "consumer"}};
+    char id[16], path[64];
+    int64_t now = time(NULL);
+    (void)state;
+    bar(REVOKE_PARTICIPANT, "consumer", now - 100);
+    assert_int_equal(post("/v1/dataflows/start", start_body("before", "a")), 200);
+    assert_int_equal(post("/v1/dataflows/before/suspend", SUSPEND), 204);
+    assert_int_equal(post("/v1/dataflows/start", start_body("before", "a")), 200);
+    for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+        snprintf(id, sizeof(id), "w%zu", i);
+        assert_int_equal(post("/v1/dataflows/start", start_body(id, "a")), 200);
+        snprintf(path, sizeof(path), "/v1/dataflows/%s/suspend", id);
+        assert_int_equal(post(path, SUSPEND), 204);
+        bar(ways[i].kind, ways[i].value ? ways[i].value : id, time(NULL) + 1);
+        assert_int_equal(post("/v1/dataflows/start", start_body(id, "a")), 409);
+        assert_null(look(id).grant);
+        assert_int_equal(news_of(id), NEWS_FAILED);
+    }
+}
+
+static void test_resumed_after_a_revocation(void **state)
+{
+    (void)state;
+    assert_int_equal(post("/dataflows/start", dps_body("d1", "")), 200);
+    assert_int_equal(post("/dataflows/d1/suspend", SIGNAL), 200);
+    bar(REVOKE_TRANSFER, "d1", time(NULL) + 1);
+    assert_int_equal(post("/dataflows/d1/resume", SIGNAL), 409);
+    assert_null(look("d1").grant);
+}
+
 static void test_revoked_and_started(void **state)
 {
     (void)state;
@@ -1048,6 +1101,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_late_restart, begin_late, end),
         TEST(test_revoked_elsewhere),
         TEST(test_revoked_and_started),
+        TEST(test_revoked_while_suspended),
+        TEST(test_resumed_after_a_revocation),
         cmocka_unit_test_setup_teardown(test_longest_life, begin_short, end),
         TEST(test_events),
         TEST(test_legacy_prepare),
