@@ -20,8 +20,8 @@ import reference as references  # noqa: E402
 import side as sides  # noqa: E402
 import wire  # noqa: E402
 
-TOPICS = ["parts", "parts-two", "parts-silent", "parts-absent"]
-THERE = ("parts", "parts-two", "parts-silent", "other-parts")
+TOPICS = ["parts", "parts-two", "parts-silent", "parts-anew", "parts-absent"]
+THERE = ("parts", "parts-two", "parts-silent", "parts-anew", "other-parts")
 GRANTS = [gates.grant("read-bob", "bob", TOPICS, "bob", ["read"]),
           gates.grant("write-alice", "alice", TOPICS, "alice", ["read", "write"]),
           gates.grant("manage-carol", "carol", TOPICS, "carol",
@@ -41,14 +41,9 @@ def reference_launched(workspace, authority, idp):
 
 @pytest.fixture(scope="session")
 def worlds(reference_launched, cluster):
-    """Both clusters with the same topics, records and rights."""
+    """Both clusters, with the same rights."""
     reference_launched.wait_ready()
     references.allow(reference_launched, GRANTS)
-    for made in (reference_launched, cluster):
-        count = len(made.numbers)
-        turns = [[made.numbers[(i + j) % count] for j in range(count)] for i in range(3)]
-        for name in THERE:
-            made.create_topic(name, len(turns), assignment=turns)
     return reference_launched, cluster
 
 
@@ -73,6 +68,8 @@ def pair(worlds, gate, idp, authority):
             sides.Side("gate", cluster, lambda subject: gate.wire(gate.token(subject)),
                        gate.advertised_port))
     for one in made:
+        for name in THERE:
+            one.cluster.create_topic(name, 3, assignment=one.turns())
         one.warm()
         for topic in ("parts", "parts-two", "other-parts"):
             for partition in range(3):

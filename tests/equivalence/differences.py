@@ -73,6 +73,11 @@ KNOWN = [
         "are unknown.",
         (), r".*\.(Partition)?ErrorCode", 29, 100),
     Difference(
+        "former-ids",
+        "The id of a topic that was deleted and made anew: the gate still knows whose it was, and "
+        "looks at the rights of that name first. To a broker it is unknown at once.",
+        ("Produce",), r".*\.ErrorCode", 100, 29, "by the former id"),
+    Difference(
         "zero-id",
         "Metadata for the zero id: a 4.3.1 broker fails the whole request with -1. The gate says "
         "that this id is unknown.",

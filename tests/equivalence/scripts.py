@@ -215,6 +215,31 @@ def fetch(side, offered):
         side.record(f"Fetch v{v} all", side.normal(read, "Records"))
 
 
+def made_anew(side, offered):
+    """A topic that is deleted and created anew between the look-up of its id and the Fetch."""
+    topic = {"TopicId": side.identity("parts-anew")}
+    side.ask("Fetch", 13, fetch_body([topic]), "before")
+    side.make_anew("parts-anew", "parts-before")
+    side.write("parts-anew", 0, sides.batch([f"anew for {side.subject}".encode()]))
+    old, new = ({"TopicId": side.identity(name)} for name in ("parts-before", "parts-anew"))
+    for v in each(offered, "Fetch", 13):
+        side.until(lambda a: a["Responses"][0]["Partitions"][0]["ErrorCode"] == 0, "Fetch", v,
+                   fetch_body([new]), "by the new id")
+        side.ask("Fetch", v, fetch_body([old]), "by the former id")
+        side.ask("Fetch", v, fetch_body([old, new]), "by both")
+    side.ask("Fetch", 12, fetch_body([{"Topic": "parts-anew"}]), "by its name")
+    for v in each(offered, "Metadata", 12):
+        for identity in (old, new):
+            side.ask("Metadata", v, {"Topics": [identity | {"Name": None}]},
+                     f"{side.normal(identity['TopicId'])}")
+    for v in each(offered, "Produce", 13):
+        side.ask("Produce", v, sides.produce_body(
+            [("parts-before", 0, sides.batch([b"late"]))], ids=side.identity), "by the former id")
+    for v in each(offered, "OffsetCommit", 10):
+        side.ask("OffsetCommit", v, _commit(["parts-before"], f"{side.subject}-late", v, side),
+                 "by the former id")
+
+
 # --- groups
 
 def _commit(topics, group_id, v, side, offset=7):
@@ -415,7 +440,7 @@ def patterns(side, offered):
                     "SubscribedTopicNames": None, "SubscribedTopicRegex": pattern,
                     "TopicPartitions": []}
             side.ask("ConsumerGroupHeartbeat", v, body, pattern, quiet=True)
-            wanted = {".*": 3, "parts.*": 3, "parts": 1}.get(pattern, 0)
+            wanted = {".*": 4, "parts.*": 4, "parts": 1}.get(pattern, 0)
             found = []
 
             def settled(answer):
@@ -507,8 +532,9 @@ def produce_silently(side, offered):
 def idempotent(side, offered):
     """Sequence numbers: accepted, told again, out of order, of an older epoch."""
     for v in each(offered, "InitProducerId"):
-        some = side.ask("InitProducerId", v, {"TransactionalId": None,
-                                              "TransactionTimeoutMs": 60000}, "no transaction")
+        # A broker without ids at hand asks the controller for some, and says 14 meanwhile.
+        some = side.until(lambda a: a["ErrorCode"] not in (7, 14, 15), "InitProducerId", v, {
+            "TransactionalId": None, "TransactionTimeoutMs": 60000}, "no transaction")
         if some["ErrorCode"]:
             continue
         number, epoch = some["ProducerId"], some["ProducerEpoch"]

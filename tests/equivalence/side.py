@@ -171,6 +171,22 @@ class Side:
         for kind in (0, 1):
             processes.wait_for(lambda: found(kind), 20, "a coordinator", 0.1)
 
+    def make_anew(self, topic, former):
+        """Deletes and creates a topic; its former id is known by the second name from now on."""
+        def gone():
+            return topic not in self.cluster.admin.list_topics(timeout=10).topics
+        for future in self.cluster.admin.delete_topics([topic]).values():
+            future.result(10)
+        processes.wait_for(gone, 10, f"{topic} is gone")
+        self.cluster.create_topic(topic, 3, assignment=self.turns())
+        self.topic_ids[former] = self.topic_ids[topic]
+        self.learn_ids([topic])
+
+    def turns(self):
+        """Replicas of three partitions, each led by another broker where there are several."""
+        numbers = self.cluster.numbers
+        return [[numbers[(i + j) % len(numbers)] for j in range(len(numbers))] for i in range(3)]
+
     def write(self, topic, partition, data):
         leader = self.brokers()[self.cluster.leaders(topic)[partition]]
         answer = leader.ask("Produce", 9, produce_body([(topic, partition, data)]))

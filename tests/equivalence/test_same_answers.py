@@ -13,7 +13,8 @@ SCRIPTS = (scripts.api_versions, scripts.login_again, scripts.metadata, scripts.
            scripts.describe_acls, scripts.list_offsets, scripts.leader_epochs, scripts.fetch,
            scripts.offsets, scripts.classic_group, scripts.static_member, scripts.consumer_group,
            scripts.patterns, scripts.produce, scripts.produce_silently, scripts.idempotent,
-           scripts.transactions, scripts.newer_transaction, scripts.fetch, scripts.list_groups)
+           scripts.transactions, scripts.newer_transaction, scripts.made_anew, scripts.fetch,
+           scripts.list_groups)
 NAMES = [f"{i:02}-{s.__name__}" for i, s in enumerate(SCRIPTS)]
 
 
