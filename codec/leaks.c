@@ -76,6 +76,8 @@ static const char *wrong_text(const struct leaks_view *v, const struct leak *l)
         return !v->topic || v->topic(v->arg, l->text, l->len) ? NULL : "a foreign topic";
     case ROLE_GROUP:
         return !v->group || v->group(v->arg, l->text, l->len) ? NULL : "a foreign group";
+    case ROLE_REGEX:
+        return "a member's pattern, which may name anything";
     case ROLE_TXN:
         return !v->group || v->group(v->arg, l->text, l->len) ? NULL : "a foreign transactional id";
     default:

@@ -1,7 +1,7 @@
 /* The leak linter: reads an answer by the roles of its fields and tells what a client should not
  * have seen of the cluster behind: hosts, ports, racks, nodes, the cluster's id, brokers' own
- * words, tags that nobody knows, names outside of what was granted. It knows nothing of how the
- * gate hides them, so it can judge the gate, a capture, or another proxy.
+ * words, tags that nobody knows, members' patterns, names outside of what was granted. It knows
+ * nothing of how the gate hides them, so it can judge the gate, a capture, or another proxy.
  *
  * One pass of the walker, no heap, no limit but the answer's own size. Any thread. */
 #ifndef CODEC_LEAKS_H

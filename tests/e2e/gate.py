@@ -6,11 +6,13 @@ import os
 import pathlib
 import re
 import signal
+import string
 import time
 import urllib.error
 import urllib.request
 
 import parts
+import tap as taps
 import wire
 from processes import Process, free_port, wait_for
 
@@ -28,10 +30,11 @@ def grant(identity, subject, topics, prefix, operations=("read",), issuer=None, 
 
 class Gate:
     def __init__(self, directory, cluster, idp, authority, grants=(), tap=None, upstream=None,
-                 config=None, issuer=None, brokers=None):
+                 config=None, issuer=None, brokers=None, findings=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.cluster, self.idp, self.authority, self.tap = cluster, idp, authority, tap
+        self.findings = findings
         self.host, self.port, self.control_port = "127.0.0.1", free_port(), free_port()
         self.advertised_port = free_port() if tap else self.port
         self.pair = authority.issue(f"gate-{self.port}", addresses=["127.0.0.1"],
@@ -44,6 +47,9 @@ class Gate:
         self._secrets = []
         self.judge = None  # called with the whole trail at the end of each run
         self.started = False
+        self._rights = {}  # grant -> (topics, group prefix), also of grants that are no more
+        if findings is not None:
+            findings.capture((self.host, self.advertised_port), self)
         self.config = {
             "listen": f"{self.host}:{self.port}",
             "advertise": f"{self.host}:{self.advertised_port}",
@@ -72,6 +78,7 @@ class Gate:
     def write_config(self):
         # JSON is a subset of YAML.
         self.config_file.write_text(json.dumps(self.config, indent=2))
+        self._note_rights(self.config["grants"])
 
     def spawn(self):
         self.write_config()
@@ -107,6 +114,8 @@ class Gate:
 
     def stop(self, number=signal.SIGTERM):
         """Ends sluice; it must leave with 0, and no sanitizer may have spoken."""
+        if self.process is not None and self.process.running():
+            self.learn_rights()
         process, self.process, self.started = self.process, None, False
         if process is None:
             return
@@ -167,7 +176,47 @@ class Gate:
     def hide(self, secret):
         self._secrets.append(secret)
 
+    def learn_rights(self):
+        """Of grants that came by other ways than put_grant(): claims, folders, connectors."""
+        status, body = self.http("GET", "/v1/grants")
+        self._note_rights(body["grants"] if status == 200 else ())
+
+    def _note_rights(self, entries):
+        for entry in entries:
+            known = self._rights.get(entry["id"], ((), ()))
+            self._rights[entry["id"]] = (
+                tuple(sorted({*known[0], *entry["topics"]})),
+                tuple(sorted({*known[1], entry.get("group_prefix") or ""})))
+
+    @property
+    def cluster_id(self):
+        """The one that is shown: configured, or made from the advertised address."""
+        def scattered(seed):
+            found = 0xCBF29CE484222325 ^ seed
+            for byte in f"{self.host}:{self.advertised_port}".encode():
+                found = (found ^ byte) * 0x100000001B3 % (1 << 64)
+            return (found ^ found >> 32) * 0x9E3779B97F4A7C15 % (1 << 64)
+        letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+        made = "".join(letters[scattered(i // 11) >> i % 11 * 5 & 63] for i in range(22))
+        return self.config.get("cluster_id", made)
+
+    def rights_by_port(self):
+        """Client's port -> what the sessions from there might name, by the audit trail: topics and
+        group prefixes. None where a grant is not known, nothing where nobody logged in."""
+        found = {}
+        for event in self.audit():
+            if event["metadata"].get("event_code") not in ("auth_ok", "reauth"):
+                continue
+            port = event["src_endpoint"]["port"]
+            ids = event.get("unmapped", {}).get("transfer", "").split(",")
+            for identity in ids:
+                known, new = found.get(port, ((), ())), self._rights.get(identity)
+                found[port] = None if known is None or new is None else tuple(
+                    tuple(sorted({*a, *b})) for a, b in zip(known, new))
+        return found
+
     def put_grant(self, entry):
+        self._note_rights([entry])
         body = {name: value for name, value in self._fill(entry).items() if name != "id"}
         status, body = self.http("PUT", f"/v1/grants/{entry['id']}", body)
         assert status in (200, 201, 204), (status, body)
@@ -248,6 +297,9 @@ class Gate:
         tapped = self.tap is not None if tapped is None else tapped
         port = self.advertised_port if tapped else self.port
         connection = wire.Wire(self.host, port, self.authority.certificate, **arguments)
+        if not tapped and self.findings is not None:
+            connection.watcher = taps.Watcher(self.findings, (self.host, self.advertised_port),
+                                              connection.socket.getsockname()[1])
         if token is not None:
             try:
                 connection.login(token)

@@ -150,14 +150,14 @@ def other_topic(cluster):
 
 
 @pytest.fixture(scope="module")
-def make_gate(request, workspace, cluster, idp, authority, tap):
+def make_gate(request, workspace, cluster, idp, authority, tap, findings):
     """Starts gates that end with the module: make_gate(name, grants=..., ...)."""
     running = []
 
     def make(name, start=True, tapped=True, **arguments):
         directory = workspace / f"{request.path.stem}-{name}"
         made = gates.Gate(directory, cluster, idp, authority, tap=tap if tapped else None,
-                          **arguments)
+                          findings=findings, **arguments)
         running.append(made)
         _gates.append(made)
         return made.start() if start else made

@@ -5,7 +5,8 @@ Text that must not leak (hosts, racks, the cluster's id, a broker's free text) i
 byte, whole frames and fragments alike. Numbers that must not leak (ports, node ids) are searched as
 int32 in every answer but Fetch, whose records may hold any bytes; a Fetch answer is decoded and
 looked at field by field instead, as is each different answer of every other kind. All answers are
-kept in files besides, for `sluice decode --leaks`, which judges them by the roles of its schema."""
+kept with their requests besides, for `sluice decode --leaks` (captures.py), which judges them by
+the roles of its schema. Raw clients that go around the relay keep theirs themselves (Watcher)."""
 
 import asyncio
 import collections
@@ -15,6 +16,7 @@ import ssl
 import struct
 import threading
 
+import captures
 import messages
 
 FREE_TEXT = (rb"connectionId=", rb"Request\(processor", rb"kafka\.server", rb"127\.0\.44\.")
@@ -37,8 +39,8 @@ class Findings:
         self.answers = collections.Counter()
         self.connections = collections.Counter()
         self.undecodable = []
-        self.kept = {}  # (api, version) -> file of frames
-        self.advertised = set()
+        self.captures = {}  # advertised address -> Capture
+        self._conversations = 0
         self._directory = directory
         self._seen = set()
 
@@ -56,7 +58,6 @@ class Findings:
         self.answers[name] += 1
         where = f"{name} v{version}"
         self.fragment(data, where)
-        self._keep(name, version, data, advertised)
         if name == "Fetch":
             self._shape(name, version, data, advertised)
             return
@@ -69,12 +70,17 @@ class Findings:
                               f"{body.hex()}")
         self._shape(name, version, data, advertised)
 
-    def _keep(self, name, version, data, advertised):
-        self.advertised.add(advertised)
-        if (name, version) not in self.kept:
-            file = self._directory / f"{name}-{version}.frames"
-            self.kept[name, version] = file, file.open("wb")
-        self.kept[name, version][1].write(struct.pack(">i", len(data)) + data)
+    def capture(self, advertised, gate=None):
+        """The gate's capture; a relay without a gate has one as well."""
+        if advertised not in self.captures:
+            path = self._directory / f"{advertised[0]}-{advertised[1]}"
+            self.captures[advertised] = captures.Capture(path, advertised, gate)
+        return self.captures[advertised]
+
+    def conversation(self, advertised, port):
+        """`port`: which the gate sees its client at."""
+        self._conversations += 1
+        return self.capture(advertised).conversation(self._conversations, port)
 
     def _shape(self, name, version, data, advertised):
         try:
@@ -171,8 +177,13 @@ class Tap:
             writer.transport.abort()
             return
         pending = {}
+        seen_at = gate.get_extra_info("sockname")[1]
+        behind = self.findings.capture(advertised).gate
+        if behind is not None and not behind.config["grants"]:
+            self.loop.run_in_executor(None, behind.learn_rights)
         up = asyncio.create_task(_pump(reader, gate, _Requests(pending).feed))
-        answers = _Answers(pending, self.findings, advertised)
+        answers = _Answers(pending, self.findings, advertised,
+                           self.findings.conversation(advertised, seen_at))
         down = asyncio.create_task(_pump(upstream, writer, answers.feed))
         try:
             await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
@@ -221,15 +232,16 @@ class _Requests(_Frames):
         for frame in self.frames(data):
             if len(frame) >= 8:
                 key, version, correlation = struct.unpack_from(">hhi", frame)
-                self._pending[correlation] = (key, version)
+                self._pending[correlation] = (key, version, frame)
 
 
 class _Answers(_Frames):
-    def __init__(self, pending, findings, advertised):
+    def __init__(self, pending, findings, advertised, conversation):
         super().__init__()
         self._pending = pending
         self._findings = findings
         self._advertised = advertised
+        self._conversation = conversation
 
     def feed(self, data):
         for frame in self.frames(data):
@@ -240,7 +252,27 @@ class _Answers(_Frames):
                 self._findings.fragment(frame, "an answer that nobody asked for")
                 continue
             self._findings.frame(name, known[1], frame, self._advertised)
+            self._conversation.pair(name, known[1], known[2], frame)
 
     def end(self):
         self._findings.bytes += len(self.rest)
         self._findings.fragment(bytes(self.rest), "an unfinished frame")
+
+
+class Watcher:
+    """Looks at the clear bytes of a raw client that speaks to the gate itself."""
+
+    def __init__(self, findings, advertised, port):
+        pending = {}
+        self._requests = _Requests(pending)
+        self._answers = _Answers(pending, findings, advertised,
+                                 findings.conversation(advertised, port))
+
+    def sent(self, data):
+        self._requests.feed(data)
+
+    def received(self, data):
+        self._answers.feed(data)
+
+    def end(self):
+        self._answers.end()

@@ -1,24 +1,22 @@
 """Runs last: everything that clients received in all the other cases, searched."""
 
-import subprocess
+import types
 
 import pytest
 
-import parts
 import tap as taps
 import wire
+from judged import (  # noqa: F401 (cases)
+    linted, test_every_answer_was_well_formed, test_nothing_leaked,
+    test_the_roles_of_fields_leak_nothing)
 from processes import free_port
 from test_denials_exact import TABLE
 
 
-# What the gate says itself beside error 58.
-OWN_TEXTS = ("Authentication failed.", "Re-authentication must keep participant, topics, group "
-             "prefix and operations.")
-
-
 @pytest.mark.direct
-def test_the_search_finds_what_is_there(cluster, authority, tmp_path):
-    """The relay before a broker itself: hosts, ports, nodes, racks and cluster id are all seen."""
+def test_the_search_finds_what_is_there(cluster, authority, other_topic, tmp_path):
+    """The relay before a broker itself: hosts, ports, nodes, racks, cluster id and foreign names
+    are all seen; a name that the client has said itself is none of them."""
     findings = taps.Findings(*cluster.secrets(), tmp_path)
     relay = taps.Tap(findings)
     pair = authority.issue("relay", addresses=["127.0.0.1"])
@@ -29,6 +27,9 @@ def test_the_search_finds_what_is_there(cluster, authority, tmp_path):
             connection.ask("Metadata", 9, {"Topics": []})
             connection.ask("FindCoordinator", 3, {"Key": "x", "KeyType": 0})
             connection.ask("DescribeCluster", 1)
+            connection.ask("Metadata", 9, {"Topics": [{"Name": "not-there"}],
+                                           "AllowAutoTopicCreation": False})
+            connection.ask("Metadata", 9, {"Topics": None})
     finally:
         relay.shut(server)
         relay.close()
@@ -40,43 +41,15 @@ def test_the_search_finds_what_is_there(cluster, authority, tmp_path):
         assert str(node) in text and str(ports["tls"]) in text
     assert "not the advertised port" in text and "is a rack" in text
     assert not findings.undecodable
-    found = "".join(
-        linted(findings, {("gate.example.com", 9093)}, "--cluster", "x").values())
+    capture, = findings.captures.values()
+    capture.advertised = ("gate.example.com", 9093)
+    capture.gate = types.SimpleNamespace(cluster_id="x", rights_by_port=lambda: {
+        one.port: (("serial-parts",), ("bob",)) for one in capture.conversations})
+    found = "".join(linted(findings)[0])
+    assert f"'value': '{other_topic}'" in found and "'value': 'not-there'" not in found
     for why in ("a host that is not", "a port that is not", "a node that is not", "a rack",
-                "a cluster id that is not ours"):
+                "a cluster id that is not ours", "a foreign topic"):
         assert why in found, why
-
-
-def linted(findings, advertised, *more):
-    """What `sluice decode --leaks` says of all answers, by API and version."""
-    view = ["--leaks", "--node", "0", *more]
-    for text in OWN_TEXTS:
-        view += ["--own-text", text]
-    for host, port in advertised:
-        view += ["--advertise", f"{host}:{port}"]
-    said = {}
-    for (name, version), (path, file) in sorted(findings.kept.items()):
-        file.flush()
-        ran = subprocess.run([parts.SLUICE, "decode", "--response", "--raw", "--api", name,
-                              "--version", str(version), *view, path], capture_output=True,
-                             text=True, check=False)
-        if ran.returncode != 0:
-            said[name, version] = f"status {ran.returncode}: {ran.stderr[:2000]}{ran.stdout[:2000]}"
-    return said
-
-
-def test_the_roles_of_fields_leak_nothing(findings):
-    """The same by the gate's own schema: every field that says something of the cluster."""
-    assert not linted(findings, findings.advertised)
-
-
-def test_nothing_leaked(findings):
-    assert not findings.leaks, "\n".join(findings.leaks)
-
-
-def test_every_answer_was_well_formed(findings):
-    """Decoded by Kafka's own definitions, to the last byte."""
-    assert not findings.undecodable, "\n".join(findings.undecodable)
 
 
 def test_every_api_was_seen(findings, request):

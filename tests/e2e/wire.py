@@ -50,6 +50,7 @@ class Wire:
             raw.close()
             raise
         self.correlation = 0
+        self.watcher = None  # sees every byte: tap.Watcher
         self._buffer = bytearray()
 
     def __enter__(self):
@@ -59,12 +60,17 @@ class Wire:
         self.close()
 
     def close(self):
+        if self.watcher is not None:
+            self.watcher.end()
+            self.watcher = None
         with contextlib.suppress(OSError):
             self.socket.close()
 
     # --- bytes
 
     def send(self, data):
+        if self.watcher is not None:
+            self.watcher.sent(data)
         try:
             self.socket.sendall(data)
         except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError) as error:
@@ -78,6 +84,8 @@ class Wire:
             raise Closed(True, bytes(self._buffer)) from error
         if not data:
             raise Closed(False, bytes(self._buffer))
+        if self.watcher is not None:
+            self.watcher.received(data)
         return data
 
     def receive_exactly(self, count):
