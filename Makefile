@@ -181,6 +181,9 @@ test:
 	scripts/check.sh install build unit embedded
 check-edc:
 	scripts/check.sh install build edc
+# Each check of what must not pass, taken out of a copy: does a test miss it?
+mutations:
+	scripts/mutate.py
 
 install: $(B)/sluice
 	install -D -m 0755 $(B)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
@@ -196,6 +199,7 @@ help:
 	@echo 'make check      install, build, lint, and every test'
 	@echo 'make test       the quick loop: units and the embedded cluster'
 	@echo 'make check-edc  behind real connectors and a real authorization server'
+	@echo 'make mutations  take each check out and see a test fail'
 	@echo 'make fuzz       every fuzz target, FUZZ_SECONDS=60 each'
 	@echo 'make fuzz-differential  our decoder against Kafka, FRAMES=1000000 SEED=1'
 	@echo 'make sim        the whole gate in SIM_SEEDS=2000 simulated worlds'
@@ -208,5 +212,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit sim clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets fuzz-keep fuzz-differential conformance
+.PHONY: all lib unit sim clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets fuzz-keep fuzz-differential conformance mutations
 .DELETE_ON_ERROR:

@@ -148,6 +148,7 @@ check "shellcheck" shell_scripts
 check "docker: hadolint, compose, configuration" scripts/check-docker.sh
 check "docs: configuration.md is the reference" scripts/check-docs.sh reference
 check "docs: limits.md is true" scripts/check-limits.sh
+check "mutations: every check is where the table says" scripts/mutate.py --check
 check "docs: links, files, tests and metrics are there" scripts/check-docs.sh links tests metrics
 check "docs: the README's configuration is good" scripts/check-docs.sh example
 check "systemd unit: hardened" scripts/check-docs.sh unit

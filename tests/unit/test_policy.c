@@ -119,6 +119,38 @@ static void metadata_by_id(void **state)
     client_close(&c);
 }
 
+/* The map knows the ids of whatever some session may see: another's is as unknown as any. */
+static void known_to_another(void **state)
+{
+    static struct client other;
+    everything(state);
+    login_with(&other, &(struct token_wish){.topics = "\"foreign\"", .jti = "j2"});
+    ask(&other, 3, 12, "{'topics':[{'topicId':'f','name':null}]}");
+    reply(broker_gets(0, 3, 12,
+                      "{'topics':[{'topicId':'f','name':null}],'allowAutoTopicCreation':false}"),
+          "{'topics':[{'name':'foreign','topicId':'f'}]}");
+    expect(&other, "{" BROKERS ",'topics':[{'name':'foreign','topicId':'f'}]}");
+    stays(3, 12, "{'topics':[{'topicId':'f','name':null}]}",
+          "{" BROKERS ",'topics':[{'name':null,'topicId':'f','errorCode':100}]}");
+    stays(0, 13, "{'acks':-1,'topicData':[{'topicId':'f','partitionData':[{'records':9}]}]}",
+          "{'responses':[{'topicId':'f','partitionResponses':[{'errorCode':100,"
+          "'baseOffset':-1}]}]}");
+    stays(1, 13,
+          "{'maxWaitMs':100,'maxBytes':1000,'topics':[{'topicId':'f','partitions':[{"
+          "'partition':0,'partitionMaxBytes':9}]}]}",
+          "{'responses':[{'topicId':'f','partitions':[{'errorCode':100,'highWatermark':-1,"
+          "'abortedTransactions':[],'records':0}]}]}");
+    goes(68, 0,
+         "{'groupId':'bob1','memberId':'m','subscribedTopicNames':['t1'],"
+         "'topicPartitions':[{'topicId':'f','partitions':[1]}]}",
+         1, "{'groupId':'bob1','memberId':'m','subscribedTopicNames':['t1'],'topicPartitions':[]}",
+         "{'memberId':'m','assignment':{'topicPartitions':[{'topicId':'f','partitions':[0]},"
+         "{'topicId':'a','partitions':[1]}]}}",
+         "{'memberId':'m','assignment':{'topicPartitions':[{'topicId':'a','partitions':[1]}]}}");
+    client_close(&other);
+    client_close(&c);
+}
+
 /* --- DescribeTopicPartitions, DescribeCluster */
 
 static void describe_topics(void **state)
@@ -963,6 +995,7 @@ int main(void)
         policy_test(metadata_named),
         policy_test(metadata_all),
         policy_test(metadata_by_id),
+        policy_test(known_to_another),
         policy_test(describe_topics),
         policy_test(describe_cluster),
         policy_test(list_offsets),
