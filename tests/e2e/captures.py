@@ -5,6 +5,7 @@ import functools
 import json
 import struct
 import subprocess
+import threading
 
 import messages
 import parts
@@ -33,10 +34,10 @@ def _packet(source, port, target, sequence, data):
 class Conversation:
     """One client's connection: pairs of request and answer, in the gate's file."""
 
-    def __init__(self, file, index, port):
+    def __init__(self, file, lock, index, port):
         self.index, self.port = index, port  # the port that the gate sees
         self.pieces = []  # (offset, length) in the file
-        self._file = file
+        self._file, self._lock = file, lock  # the relay's thread and the cases' write to it
         self._sent = [0, 0]
 
     def pair(self, name, version, request, answer):
@@ -49,6 +50,10 @@ class Conversation:
             self._write(source, messages.framed(frame))
 
     def _write(self, source, data):
+        with self._lock:
+            self._append(source, data)
+
+    def _append(self, source, data):
         for at in range(0, len(data), SEGMENT_BYTES):
             part = data[at:at + SEGMENT_BYTES]
             packet = _packet(source, 1024 + self.index % 60000, self.index, self._sent[source],
@@ -101,10 +106,10 @@ class Capture:
         self.advertised, self.gate = advertised, gate
         self.conversations = []
         self._path = path
-        self._file = open(path, "w+b")
+        self._file, self._lock = open(path, "w+b"), threading.Lock()
 
     def conversation(self, index, port):
-        made = Conversation(self._file, index, port)
+        made = Conversation(self._file, self._lock, index, port)
         self.conversations.append(made)
         return made
 

@@ -11,6 +11,7 @@ the roles of its schema. Raw clients that go around the relay keep theirs themse
 import asyncio
 import collections
 import contextlib
+import itertools
 import re
 import ssl
 import struct
@@ -40,7 +41,7 @@ class Findings:
         self.connections = collections.Counter()
         self.undecodable = []
         self.captures = {}  # advertised address -> Capture
-        self._conversations = 0
+        self._numbers = itertools.count(1)  # of conversations
         self._directory = directory
         self._seen = set()
 
@@ -79,8 +80,7 @@ class Findings:
 
     def conversation(self, advertised, port):
         """`port`: which the gate sees its client at."""
-        self._conversations += 1
-        return self.capture(advertised).conversation(self._conversations, port)
+        return self.capture(advertised).conversation(next(self._numbers), port)
 
     def _shape(self, name, version, data, advertised):
         try:

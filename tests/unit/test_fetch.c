@@ -19,6 +19,9 @@ static struct client c;
 #define NEWS        DATA
 #define NONE(i, hw) DATA(i, 0, hw)
 /* Filled in by the gate: nothing is known of it. */
+#define NO(i, code)                                                                                \
+    "{'partitionIndex':" #i ",'errorCode':" #code                                                  \
+    ",'highWatermark':-1,'lastStableOffset':-1,'logStartOffset':-1,'records':0}"
 #define BLANK(i)                                                                                   \
     "{'partitionIndex':" #i ",'highWatermark':-1,'lastStableOffset':-1,'logStartOffset':-1,"       \
     "'abortedTransactions':null,'records':0}"
@@ -441,10 +444,12 @@ static void unwanted_large(void **state)
     client_close(&c);
 }
 
+static char t2_id;
+
 static bool moved(struct gate_bed *b)
 {
     const struct topic_info *i = cluster_topic(b->gate->cluster, "t2", 2);
-    return i && i->partitions[0].epoch == (int32_t)b->topic_epoch;
+    return i && i->partitions[0].epoch == (int32_t)b->topic_epoch && i->id[0] == t2_id;
 }
 
 static void set_t2(int leader, int epoch, char id)
@@ -456,6 +461,7 @@ static void set_t2(int leader, int epoch, char id)
         memset(t->id, id, 16);
     }
     bed.topic_epoch = epoch;
+    t2_id = id;
     cluster_stale(bed.gate->cluster);
     assert_true(until(moved));
 }
@@ -474,7 +480,7 @@ static void parked_under_another_leader(void **state)
         json_decref(answer(&c));
         answers(a, T2(DATA(0, 40, 47)));
         settle_ms(20);
-        set_t2(broker, 10 + 2 * i, i == 2 ? 'x' : 'b');
+        set_t2(broker, i == 2 ? 13 : 10 + 2 * i, i == 2 ? 'x' : 'b'); /* 13 is its epoch so far */
         fetch(11, 2000, T2(P(0, 7)));
         a = fetched(broker, 11, T2(P(0, 7)));
         answers(a, T2(DATA(0, 50, 57)));
@@ -482,6 +488,31 @@ static void parked_under_another_leader(void **state)
         set_t2(1, 11 + 2 * i, 'b');
         fetch_clear(bed.gate->first);
     }
+    client_close(&c);
+}
+
+/* A topic that is made anew is reached by its new id as soon as somebody asks by that; by its
+ * former one it is a broker that says what became of it. */
+static void made_anew(void **state)
+{
+    (void)state;
+    login(&c, NULL);
+    fetch(13, 500, "{'topicId':'b','partitions':[" P(0, 7) "]}");
+    answers(asked_of(1), "{'topicId':'b','partitions':[" DATA(0, 10, 9) "]}");
+    gets("{'topicId':'b','partitions':[" DATA(0, 10, 9) "]}");
+    for (unsigned i = 0; i < 3; i++)
+        memset(bed.up.fake[i].topics[1].id, 'y', 16);
+    t2_id = 'y';
+    bed.topic_epoch = bed.up.fake[0].topics[1].epoch[0];
+    fetch(13, 500, "{'topicId':'y','partitions':[" P(0, 7) "]}");
+    gets("{'topicId':'y','partitions':[" NO(0, 100) "]}");
+    assert_true(until(moved));
+    fetch(13, 500, "{'topicId':'y','partitions':[" P(0, 0) "]}");
+    answers(asked_of(1), "{'topicId':'y','partitions':[" DATA(0, 10, 1) "]}");
+    gets("{'topicId':'y','partitions':[" DATA(0, 10, 1) "]}");
+    fetch(13, 500, "{'topicId':'b','partitions':[" P(0, 7) "]}");
+    answers(asked_of(1), "{'topicId':'b','partitions':[" NO(0, 100) "]}");
+    gets("{'topicId':'b','partitions':[" NO(0, 100) "]}");
     client_close(&c);
 }
 
@@ -643,9 +674,6 @@ static void denied(void **state)
     fetch(11, 2000, "{'topic':'foreign','partitions':[" P(0, 1) "," P(5, 1) "]}," T2(P(0, 7)));
     struct asked *a = fetched(1, 11, T2(P(0, 7)));
     answers(a, T2(DATA(0, 5, 9)));
-#define NO(i, code)                                                                                \
-    "{'partitionIndex':" #i ",'errorCode':" #code                                                  \
-    ",'highWatermark':-1,'lastStableOffset':-1,'logStartOffset':-1,'records':0}"
 #define NO4(i, code)                                                                               \
     "{'partitionIndex':" #i ",'errorCode':" #code ",'highWatermark':-1,'records':0}"
     gets(T2(DATA(0, 5, 9)) ",{'topic':'foreign','partitions':[" NO(0, 29) "," NO(5, 29) "]}");
@@ -694,6 +722,11 @@ static void replicas_and_sessions(void **state)
     gets("");
     ask(&c, 1, 11, "{'sessionId':9,'sessionEpoch':-1,'maxWaitMs':5000}");
     gets("");
+    ask(&c, 1, 11,
+        "{'sessionId':9,'sessionEpoch':-1,'maxWaitMs':100,'minBytes':1,'maxBytes':1000000,"
+        "'topics':[" T2(P(0, 7)) "]}");
+    answers(fetched(1, 11, T2(P(0, 7))), T2(DATA(0, 2, 9)));
+    gets(T2(DATA(0, 2, 9)));
     ask(&c, 1, 11,
         "{'replicaId':-2,'maxWaitMs':100,'minBytes':1,'maxBytes':1000000,'topics':[" T2(
             P(0, 7)) "],"
@@ -769,6 +802,7 @@ int main(void)
         gate_test(answered_twice),
         gate_test(asked_twice),
         gate_test(denied),
+        gate_test(made_anew),
         gate_test(replicas_and_sessions),
         gate_test(no_leader),
         gate_test(back_pressure),

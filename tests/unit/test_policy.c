@@ -410,6 +410,10 @@ static void produce_silent(void **state)
     expect_closed(&c);
     client_close(&c);
     everything(state);
+    ask(&c, 0, 3, "{'acks':0,'topicData':[" PRODUCE("foreign", 0, 9) "]}");
+    expect_closed(&c);
+    client_close(&c);
+    everything(state);
     ask(&c, 0, 3, "{'acks':0,'topicData':[" PRODUCE("t2", 5, 9) "]}"); /* not there */
     expect_closed(&c);
     client_close(&c);
