@@ -8,9 +8,29 @@
 
 #include "fuzz/mutate.h"
 #include "fuzz/world.h"
+#include "proxy/api.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+/* A request of the gate's table, and what brokers say to it. */
+static size_t append_exchange(unsigned seed, uint8_t *data, size_t size, size_t max)
+{
+    struct mutate_rng r = {seed};
+    size_t n;
+    const struct api_rule *rules = api_all(&n), *rule = &rules[mutate_rand(&r, (uint32_t)n)];
+    int version = rule->offered.min +
+                  (int)mutate_rand(&r, (uint32_t)(rule->offered.max - rule->offered.min) + 1);
+    const struct message *request = schema_find(rule->api, true);
+    const struct message *answer = schema_find(rule->api, false);
+
+    if (!versions_has(request->versions, version))
+        return size;
+    size = script_append(&r, data, size, max, 0, request, version);
+    for (uint32_t i = mutate_rand(&r, 4); i > 0; i--)
+        size = script_append(&r, data, size, max, 8, answer, version);
+    return size;
+}
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
 {
@@ -18,6 +38,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
         return LLVMFuzzerMutate(data, size, max);
     if (seed % 32 == 0)
         data[0] = (uint8_t)(seed >> 8);
+    if (seed % 6 == 1)
+        return append_exchange(seed, data, size, max);
     return 1 + mutate_script(data + 1, size - 1, max - 1, seed);
 }
 

@@ -313,9 +313,11 @@ static void edit_tree(struct mutate_rng *r, struct msg *m)
         m->version = (int16_t)(v->min + (int)mutate_rand(r, (uint32_t)(v->max - v->min) + 1));
 }
 
+typedef void edit_fn(struct mutate_rng *r, struct msg *m);
+
 /* False: it was no message, or what came out is none or too long; nothing has changed then. */
-static bool mutate_tree(struct mutate_rng *r, const struct message *schema, int *version,
-                        uint8_t *body, size_t *n, size_t max)
+static bool mutate_tree(struct mutate_rng *r, edit_fn *edit, const struct message *schema,
+                        int *version, uint8_t *body, size_t *n, size_t max)
 {
     struct arena a;
     struct buf in, out;
@@ -327,7 +329,7 @@ static bool mutate_tree(struct mutate_rng *r, const struct message *schema, int 
     buf_init(&out, max);
     if (buf_append(&in, body, *n) == OK &&
         msg_decode(&m, &a, schema, *version, &in, 0, *n, NULL) == OK) {
-        edit_tree(r, &m);
+        edit(r, &m);
         done = msg_encode(&m, &out) == OK;
     }
     if (done) {
@@ -339,6 +341,29 @@ static bool mutate_tree(struct mutate_rng *r, const struct message *schema, int 
     buf_release(&in);
     arena_release(&a);
     return done;
+}
+
+/* Names that the beds know, wherever there are names. */
+static void edit_names(struct mutate_rng *r, struct msg *m)
+{
+    struct node_iter it = {.root = m->root};
+    struct node *n;
+
+    while ((n = node_iter_next(&it))) {
+        bool named = n->field && !node_is_array(n) &&
+                     (n->field->role == ROLE_TOPIC || n->field->role == ROLE_TOPIC_ID ||
+                      n->field->role == ROLE_GROUP || n->field->role == ROLE_TXN ||
+                      n->field->role == ROLE_KEY || n->field->role == ROLE_PARTITION);
+        if (named)
+            set_value(r, m, n);
+    }
+}
+
+size_t mutate_names(struct mutate_rng *r, const struct message *m, int version, uint8_t *body,
+                    size_t n, size_t max)
+{
+    (void)mutate_tree(r, edit_names, m, &version, body, &n, max);
+    return n;
 }
 
 /* --- edits of the wire */
@@ -570,7 +595,7 @@ size_t mutate_body(struct mutate_rng *r, const struct message *m, int *version, 
 {
     bool tree = !one_in(r, 3);
 
-    if (tree && mutate_tree(r, m, version, body, &n, max) && !one_in(r, 3))
+    if (tree && mutate_tree(r, edit_tree, m, version, body, &n, max) && !one_in(r, 3))
         return n;
     return mutate_wire(r, m, *version, body, n, max);
 }
@@ -654,6 +679,18 @@ static size_t put_step(uint8_t *out, const struct message *m, uint8_t what, int 
     out[3] = (uint8_t)(len >> 8);
     out[4] = (uint8_t)len;
     return SCRIPT_STEP_BYTES + len;
+}
+
+size_t script_append(struct mutate_rng *r, uint8_t *data, size_t size, size_t max, uint8_t what,
+                     const struct message *m, int version)
+{
+    static uint8_t step[SCRIPT_STEP_BYTES + 4096];
+    size_t n = mutate_new(r, m, version, step + SCRIPT_STEP_BYTES, 2048);
+
+    n = mutate_names(r, m, version, step + SCRIPT_STEP_BYTES, n, 4096);
+    n = put_step(step, m, what, version, n);
+    buf_thread_trim();
+    return splice(data, size, max, size, 0, step, n);
 }
 
 /* A step of its own at `at`. */

@@ -29,6 +29,10 @@ size_t mutate_new(struct mutate_rng *r, const struct message *m, int version, ui
 size_t mutate_body(struct mutate_rng *r, const struct message *m, int *version, uint8_t *body,
                    size_t n, size_t max);
 
+/* Names that fuzz/world.h grants, and some that it does not, wherever a body has names. */
+size_t mutate_names(struct mutate_rng *r, const struct message *m, int version, uint8_t *body,
+                    size_t n, size_t max);
+
 /* How an input of one message begins: so many bytes in front, where the API and the version stand
  * among them, and which bit of which byte says that it is a request (or, turned, an answer). */
 struct mutate_layout {
@@ -54,6 +58,9 @@ struct script_step {
 /* Takes the first step off an input. False: there is none. A last body that is cut short ends with
  * the input. */
 bool script_next(const uint8_t **data, size_t *size, struct script_step *s);
+/* One more step at the end, with a new message. The new size; size when it does not fit. */
+size_t script_append(struct mutate_rng *r, uint8_t *data, size_t size, size_t max, uint8_t what,
+                     const struct message *m, int version);
 /* What LLVMFuzzerCustomMutator does for a script. */
 size_t mutate_script(uint8_t *data, size_t size, size_t max, unsigned seed);
 

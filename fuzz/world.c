@@ -409,8 +409,10 @@ bool world_answer(int api, int version, const uint8_t *p, size_t n)
         return false;
     /* A connection's calls are answered in order. */
     for (struct asked *b = calls; b != a; b = b->next)
-        if (b->up == a->up && b->call && !b->answering)
+        if (b->up == a->up && b->call && !b->answering) {
             a = b;
+            break;
+        }
     buf_init(&frame, SIZE_MAX / 2);
     if (!p || a->api != api)
         default_answer(a, &frame);

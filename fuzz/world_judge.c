@@ -1,4 +1,5 @@
 /* What may leave, told from what was granted and asked for, not from how the gate goes about it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,7 +152,11 @@ static bool text_seen(void *arg, const uint8_t *text, size_t n)
 
 static void leaked(void *arg, const struct leak *l)
 {
-    (void)arg;
+    const struct context *c = arg;
+
+    fprintf(stderr, "%s %d: %s \"%.*s\" %lld\n", schema_api_name(c->asked->api), c->asked->version,
+            l->field ? l->field->name : "an unknown tag", (int)l->len,
+            l->text ? (const char *)l->text : "", (long long)l->value);
     world_must(false, l->why);
 }
 

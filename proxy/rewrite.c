@@ -349,8 +349,18 @@ static int each_field(struct exchange *ex,
     return OK;
 }
 
+/* A single struct about a topic that may not be seen: the next page's place, which a broker would
+ * only ever see among the names that it was asked for. */
+static bool place_foreign(const struct exchange *ex, const struct node *f)
+{
+    return f->field->type == TYPE_STRUCT && !f->field->array && !f->null &&
+           versions_has(f->field->nullable, ex->reply.version) && !element_visible(ex, f);
+}
+
 static int rewrite_one(struct exchange *ex, struct node *st, struct node *f)
 {
+    if (place_foreign(ex, f))
+        return node_set_null(&ex->reply, st, f->field->id);
     if (f->field->array && f->field->type == TYPE_STRUCT && !f->null)
         filter_elements(ex, f);
     return rewrite_field(ex, st, f);

@@ -168,6 +168,10 @@ static void describe_topics(void **state)
     goes(75, 0, "{}", 0, "{'topics':[{'name':'gone'},{'name':'t1'},{'name':'t2'}]}",
          "{'topics':[{'name':'gone','errorCode':3},{'name':'t1'}]}",
          "{'topics':[{'name':'t1'" OPS "}]}");
+    /* A next page that begins at a topic which nobody asked for is none. */
+    goes(75, 0, "{'topics':[{'name':'t2'}]}", 0, "{'topics':[{'name':'t2'}]}",
+         "{'topics':[{'name':'t2'}],'nextCursor':{'topicName':'foreign','partitionIndex':1}}",
+         "{'topics':[{'name':'t2'" OPS "}]}");
     /* From a cursor on; one at a foreign topic is a place among the names. */
     goes(75, 0, "{'cursor':{'topicName':'t2','partitionIndex':1}}", 0,
          "{'topics':[{'name':'t2'}],'cursor':{'topicName':'t2','partitionIndex':1}}", "{}", "{}");
