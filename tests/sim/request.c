@@ -9,6 +9,8 @@
 #define ELEMENTS_MAX 3
 #define STACK_MAX    256
 #define RECORDS_MAX  40000
+/* No more large ones behind that many: the smallest limit of a frame is 128 KiB. */
+#define FRAME_RECORDS 60000
 
 struct maker {
     const struct request_wish *w;
@@ -194,9 +196,8 @@ static void put_records(struct maker *k, const struct topic *t, struct node *p)
 {
     static uint8_t bytes[RECORDS_MAX];
     struct node *r = node_get(p, F_RECORDS);
-    size_t n =
-        PRODUCED_HEAD +
-        (size_t)sim_below(sim_chance(k->w->bulk ? 80 : 15) ? RECORDS_MAX - PRODUCED_HEAD : 400);
+    bool large = sim_chance(k->w->bulk ? 80 : 15) && k->records.len < FRAME_RECORDS;
+    size_t n = PRODUCED_HEAD + (size_t)sim_below(large ? RECORDS_MAX - PRODUCED_HEAD : 400);
     if (t)
         request_records(k->w->client, (*k->w->sequence)++, world_topic_index(t),
                         (int32_t)node_num(p, F_INDEX, 0), bytes, n);
