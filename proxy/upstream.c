@@ -411,15 +411,18 @@ static int read_body(struct upstream *u, bool again)
     bool last = u->body_moved == u->body_len;
     size_t before = u->frame.len;
     /* It is finished when all is taken, and then the receiver may free it within the call; so the
-     * pointer is given up before and taken back if not. */
+     * pointer is given up before and taken back if not: it may close this connection as well. */
+    if (last)
+        u->current = NULL;
     call->events->data(call, &u->frame, u->body_len, &u->body_taken);
     if (u->state == UPSTREAM_CLOSED)
         return OK;
+    if (u->frame.len > 0)
+        u->current = call;
     u->body_taken = taken + (before - u->frame.len);
     u->stalled = u->frame.len > 0;
     if (!last || u->frame.len)
         return n || before != u->frame.len ? OK : ERR_AGAIN;
-    u->current = NULL;
     u->reading = READING_LENGTH;
     assert(u->ncalls > 0);
     if (--u->ncalls == 0)

@@ -584,6 +584,41 @@ static void closed_by_its_owner(void **state)
     assert_int_equal(closed, 0);
 }
 
+/* Who has taken a stream's last byte may free its call, and close the connection, within data. */
+static void free_and_close(struct upstream_call *call, struct buf *in, uint64_t body_len,
+                           uint64_t *taken)
+{
+    *taken += in->len;
+    buf_drain(in, in->len);
+    if (*taken < body_len)
+        return;
+    free(call->arg);
+    upstream_close(up, false);
+    up = NULL;
+}
+
+static bool is_gone(struct bed *b)
+{
+    (void)b;
+    return !up;
+}
+
+static void freed_and_closed_within(void **state)
+{
+    static const struct upstream_call_events freeing = {on_answer, free_and_close, on_failed};
+    struct bed *b = *state;
+    struct asked *k = malloc(sizeof(*k));
+    assert_non_null(k);
+    b->fake[0].script = streams;
+    stream_len = 300;
+    open_up(b);
+    ask(k, FETCH, 12);
+    k->call.events = &freeing;
+    assert_int_equal(upstream_send(up, &k->call), OK);
+    assert_true(bed_run(b, is_gone, 2000));
+    assert_int_equal(closed, 0);
+}
+
 /* --- connecting */
 
 static void nobody_listens(void **state)
@@ -922,6 +957,7 @@ int main(void)
         T(late_before_it_was_sent),
         T(too_many_calls),
         T(closed_by_its_owner),
+        T(freed_and_closed_within),
         T(nobody_listens),
         T(addresses_in_turn),
         T(address_map),
