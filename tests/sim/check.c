@@ -1,5 +1,9 @@
 /* What must hold: of a request that reaches a broker, after every step, and at the end. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "codec/json.h"
 
 #include "proxy/session.h"
 #include "tests/sim/world.h"
@@ -56,7 +60,9 @@ static void judge_text(const struct judged *j, const struct node *n)
     if (n->null || n->field->type != TYPE_STRING)
         return;
     if (n->field->role == ROLE_TOPIC || (n->field->role == ROLE_KEY && j->head->api == 32)) {
-        judge_topic(j, world_topic(p, len), p, len);
+        /* No topic has no name: beside an id it says nothing. */
+        if (len > 0)
+            judge_topic(j, world_topic(p, len), p, len);
     } else if (n->field->role == ROLE_GROUP || n->field->role == ROLE_KEY) {
         if (!prefixed(j->rights, p, len))
             outside(j, "a foreign group", p, len);
@@ -81,7 +87,7 @@ static void judge_node(const struct judged *j, const struct node *n)
         const struct topic *t = world_topic_by_id(n->u.uuid);
         /* One that was made anew since: what it was, the world no longer knows. */
         if (t)
-            judge_topic(j, t, NULL, 0);
+            judge_topic(j, t, (const uint8_t *)t->name, strlen(t->name));
     } else if (n->field->role == ROLE_REPLICA && n->u.num != -1) {
         outside(j, "a replica id", NULL, 0);
     } else {
@@ -103,6 +109,13 @@ void check_request(struct client *c, const struct request_head *h, const struct 
 {
     struct node_iter it = {.root = m->root};
     struct node *n;
+    if (sim.trace) {
+        json_t *body = json_from_msg(m, 0);
+        char *text = json_dumps(body, 0);
+        printf("           request    API %d version %d %s\n", h->api, h->version, text);
+        free(text);
+        json_decref(body);
+    }
     world.requests_judged++;
     if (!c) {
         judge_own(h, m);
@@ -153,16 +166,21 @@ static void check_session(struct world_worker *w, struct session *s)
                       (long)(world_wall_s() - client_token(c)->exp));
 }
 
-/* Chunks count whole, and answers may be a response above the worker's bound each. */
+/* Chunks count whole, and answers may be a response above the worker's bound each. What closed in
+ * this step is freed in the next. */
 static void check_memory(void)
 {
     size_t bound = 0;
+    unsigned sessions = 0;
     for (unsigned i = 0; i < world.nworkers; i++) {
         const struct gate *g = world.workers[i].gate;
         const struct limits *l = &g->config->limits;
-        bound += (size_t)l->worker_buffer_bytes * 5 / 4 +
-                 g->nsessions * ((size_t)l->response_bytes + (size_t)512 * 1024);
+        bound += (size_t)l->worker_buffer_bytes * 5 / 4;
+        sessions += g->nsessions;
     }
+    unsigned most = sessions > world.sessions ? sessions : world.sessions;
+    world.sessions = sessions;
+    bound += most * ((size_t)world.config->limits.response_bytes + (size_t)512 * 1024);
     unsigned percent = (unsigned)(buf_thread_bytes() * 100 / bound);
     if (percent > world.peak_percent)
         world.peak_percent = percent;

@@ -124,6 +124,10 @@ static void on_change(void *receiver, struct mail *mail)
         mail_forget(m);
         return;
     }
+    for (struct session *s = w->gate->first; s; s = s->next)
+        if (s->grants.count && !client_rights(control_client(s))) /* in this very turn */
+            client_let_in(control_client(s),
+                          &w->told.rights[client_token(control_client(s))->transfer]);
     tell(&w->told, m);
     for (struct session *s = w->gate->first; s; s = s->next) {
         struct client *c = control_client(s);
@@ -141,6 +145,9 @@ static void on_change(void *receiver, struct mail *mail)
     unsigned closed = gate_apply(w->gate, &m->change, NULL);
     parts_seen.changing = false;
     sim.in_gate = in_gate;
+    if (!m->revocation && sim.trace)
+        printf("           changes    %s topics %x operations %x\n",
+               world.transfers[m->transfer].id, m->rights.topics, m->rights.operations);
     if (m->revocation && sim.trace)
         printf("           revoked    %s %s at %ld\n", revoke_kind_name(m->revocation->kind),
                m->revocation->value, (long)m->revocation->at);

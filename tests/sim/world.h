@@ -111,6 +111,7 @@ struct world {
     unsigned nworkers;
     struct principals *principals;
     unsigned tokens;
+    unsigned sessions;     /* of all workers, after the last step */
     unsigned peak_percent; /* of what may be buffered */
     uint64_t requests_judged, answers_judged, records_judged, revocations;
     uint64_t end_us, jumped_us; /* jumped: the clock was set */
