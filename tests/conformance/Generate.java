@@ -151,7 +151,10 @@ public final class Generate {
             case DEFAULT, NULL -> 0;
             case LEAST -> -Double.MAX_VALUE;
             case MOST, LONG -> Double.MAX_VALUE;
-            case EDGE -> new double[] {Double.MIN_VALUE, -0.0, Double.MIN_NORMAL, 1.0 / 3}[random.nextInt(4)];
+            case EDGE -> {
+                double[] edges = {Double.MIN_VALUE, -0.0, 1.0 / 3, Double.NaN, Double.POSITIVE_INFINITY};
+                yield edges[random.nextInt(edges.length)];
+            }
             case RANDOM -> (random.nextDouble() - 0.5) * Math.pow(10, random.nextInt(40));
         };
     }
