@@ -70,7 +70,7 @@ messages() { # RELEASE REFUSED OTHER-JAR...
 }
 
 # What the gate writes: most of its time it waits, so it does that beside the rest.
-gate() { "$programs/conform-gate" "$work/edited" "$seed" $((rounds / 10 + 1)); }
+gate() { "$programs/conform-gate" "$work/edited" "$seed" $((rounds / 10 + 5)); }
 
 edited() { # RELEASE OTHER-JAR...
     run "$1" Reread "$work/edited" "$(jar_of "$1")" "${@:2}"
