@@ -16,7 +16,7 @@ struct errand {
     struct errand *next;
     struct teller *teller;
     struct http_call *call; /* NULL: waits */
-    unsigned tries;
+    unsigned tries, taken;  /* calls, and those that were answered well */
     uint64_t due_us;
     char id[IDENTITY_TEXT_MAX];
 };
@@ -170,6 +170,17 @@ static bool final(int status)
            status != 409 && status != 425 && status != 429;
 }
 
+/* A legacy connector that takes a failure sends the transfer's end. One that was told while it
+ * still worked on the start puts down its own state over it, so it is told again until the end
+ * comes. */
+static bool unconfirmed(const struct teller *t, const struct errand *e)
+{
+    const struct flow *flow = flow_find(t->flows, e->id);
+
+    return flow && flow->dialect == DIALECT_LEGACY && flow->news == NEWS_FAILED &&
+           e->taken < TELLER_CONFIRM_TRIES;
+}
+
 static void on_answer(void *arg, const struct http_answer *a)
 {
     struct errand *e = arg;
@@ -181,8 +192,12 @@ static void on_answer(void *arg, const struct http_answer *a)
     e->call = NULL;
     t->ncalls--;
     log_text(id, sizeof(id), e->id, strlen(e->id));
-    if (taken || (a->result == OK && final(a->status)) || e->tries >= TELLER_TRIES) {
-        if (taken)
+    e->taken += taken;
+    if (taken && unconfirmed(t, e)) {
+        e->due_us = loop_clock_us(t->loop) + TELLER_CONFIRM_MS * UINT64_C(1000);
+    } else if (taken || (a->result == OK && (e->taken || final(a->status))) ||
+               e->tries >= TELLER_TRIES) {
+        if (taken || e->taken)
             log_info("signaling", "transfer %s: the control plane was told", id);
         else
             log_error("signaling", "transfer %s: the control plane could not be told: %s, HTTP %d",

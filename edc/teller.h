@@ -19,7 +19,11 @@
 #define TELLER_TRIES       12
 #define TELLER_FIRST_MS    500
 #define TELLER_LONGEST_MS  60000
-#define TELLER_ANSWER_MAX  ((size_t)16 * 1024)
+/* A failure that was taken is told again after so long, so often, until the transfer's end comes.
+ */
+#define TELLER_CONFIRM_MS    3000
+#define TELLER_CONFIRM_TRIES 3
+#define TELLER_ANSWER_MAX    ((size_t)16 * 1024)
 
 struct loop;
 struct teller;

@@ -320,7 +320,10 @@ static void test_tells(void **state)
         if (!strstr(request(i), rows[i].line) || !strstr(request(i), rows[i].body))
             fail_msg("%s", request(i));
         assert_non_null(strstr(request(i), "x-api-key: the-key"));
-        assert_int_equal(flow->news, NEWS_NONE);
+        /* The end that follows a failure says that it was heard. */
+        bool heard = rows[i].dialect == DIALECT_LEGACY && rows[i].news == NEWS_FAILED;
+        assert_int_equal(flow->news, heard ? NEWS_FAILED : NEWS_NONE);
+        flow->news = NEWS_NONE;
         flow_forget(flows, flow);
     }
 }
@@ -335,14 +338,28 @@ static void test_tells_again(void **state)
     assert_int_equal(flow->news, NEWS_FAILED);
     plane.status = 200;
     assert_true(run_until(3, 5000));
+    /* Taken, and no end comes: told again, but not for ever. */
+    assert_int_equal(flow->news, NEWS_FAILED);
+    assert_true(run_until(2 + TELLER_CONFIRM_TRIES, 2 * TELLER_CONFIRM_MS + 2000));
     assert_int_equal(flow->news, NEWS_NONE);
     /* What is refused for good is not asked again. */
     flow->news = NEWS_COMPLETED;
     plane.status = 404;
     teller_tell(teller, flow);
-    assert_true(run_until(4, 5000));
+    assert_true(run_until(3 + TELLER_CONFIRM_TRIES, 5000));
     assert_int_equal(flow->news, NEWS_NONE);
-    assert_false(run_until(5, 1200));
+    assert_false(run_until(4 + TELLER_CONFIRM_TRIES, 1200));
+}
+
+/* The end has come: nothing is left to be told. */
+static void test_heard(void **state)
+{
+    struct flow *flow = ended(DIALECT_LEGACY, NEWS_FAILED);
+    (void)state;
+    teller_tell(teller, flow);
+    assert_true(run_until(1, 5000));
+    flow->news = NEWS_NONE; /* as a terminate leaves it */
+    assert_false(run_until(2, TELLER_CONFIRM_MS + 1000));
 }
 
 /* Nobody is told who was not configured, and nobody else learns the key. */
@@ -387,9 +404,9 @@ int main(void)
 #define TEST(name)   cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TELLER(name) cmocka_unit_test_setup_teardown(name, setup_teller, teardown_teller)
     const struct CMUnitTest tests[] = {
-        TEST(test_registers), TEST(test_retries),       TEST(test_unavailable),
-        TEST(test_reload),    TEST(test_dps),           TEST(test_matches),
-        TELLER(test_tells),   TELLER(test_tells_again), TELLER(test_where),
+        TEST(test_registers), TEST(test_retries), TEST(test_unavailable), TEST(test_reload),
+        TEST(test_dps),       TEST(test_matches), TELLER(test_tells),     TELLER(test_tells_again),
+        TELLER(test_heard),   TELLER(test_where),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
