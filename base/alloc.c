@@ -3,12 +3,21 @@
 #ifdef SLUICE_TEST
 
 static _Thread_local unsigned countdown; /* 0: no faults */
-static _Thread_local unsigned failed;
+static _Thread_local unsigned failed, asked;
+static _Thread_local bool only_once;
 
 bool sl_alloc_fail_after(unsigned n)
 {
     countdown = n;
-    failed = 0;
+    failed = asked = 0;
+    only_once = false;
+    return true;
+}
+
+bool sl_alloc_fail_once(unsigned n)
+{
+    sl_alloc_fail_after(n);
+    only_once = true;
     return true;
 }
 
@@ -17,8 +26,14 @@ unsigned sl_alloc_failed(void)
     return failed;
 }
 
+unsigned sl_alloc_asked(void)
+{
+    return asked;
+}
+
 static bool fails(void)
 {
+    asked++;
     if (countdown == 0)
         return false;
     if (countdown > 1) {
@@ -26,6 +41,8 @@ static bool fails(void)
         return false;
     }
     failed++;
+    if (only_once)
+        countdown = 0;
     return true;
 }
 
@@ -52,7 +69,18 @@ bool sl_alloc_fail_after(unsigned n)
     return false;
 }
 
+bool sl_alloc_fail_once(unsigned n)
+{
+    (void)n;
+    return false;
+}
+
 unsigned sl_alloc_failed(void)
+{
+    return 0;
+}
+
+unsigned sl_alloc_asked(void)
 {
     return 0;
 }

@@ -13,8 +13,12 @@
 /* This thread's n-th allocation from now on (1: the next) and all after it fail; 0: none fails.
  * Returns false in builds that cannot do it. */
 bool sl_alloc_fail_after(unsigned n);
-/* How many allocations of this thread have been made to fail since sl_alloc_fail_after. */
+/* The same for the n-th alone; the ones after it succeed again. */
+bool sl_alloc_fail_once(unsigned n);
+/* How many allocations of this thread have been made to fail since either was called. */
 unsigned sl_alloc_failed(void);
+/* How many this thread has asked for since then, failed ones included. */
+unsigned sl_alloc_asked(void);
 
 #ifdef SLUICE_TEST
 void *sl_malloc(size_t n) SL_MUST;

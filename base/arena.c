@@ -88,6 +88,27 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     return b;
 }
 
+void arena_reserve(struct arena *a, size_t n)
+{
+    struct arena_block *b = a->head;
+
+    if (a->used_bytes > a->limit_bytes)
+        return;
+    if (n > a->limit_bytes - a->used_bytes)
+        n = a->limit_bytes - a->used_bytes;
+    if (n > BLOCK_MAX_BYTES)
+        n = BLOCK_MAX_BYTES;
+    if (n < BLOCK_MIN_BYTES)
+        n = BLOCK_MIN_BYTES;
+    if (b && b->cap - b->used >= n)
+        return;
+    b = block_new(n);
+    if (!b)
+        return;
+    b->next = a->head;
+    a->head = b;
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
     if (n == 0)

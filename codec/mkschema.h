@@ -18,7 +18,7 @@ struct type {
     bool nullable;
 };
 
-enum { T_BOOL, T_STRING = 9, T_BYTES, T_RECORDS, T_STRUCT };
+enum { T_BOOL, T_UUID = 8, T_STRING, T_BYTES, T_RECORDS, T_STRUCT };
 extern const struct type types[];
 
 struct role {

@@ -17,15 +17,21 @@ struct row { /* a field where it is used, its versions cut to its parent's */
     int child; /* instance of its struct; -1 otherwise */
 };
 
+/* Fields of fixed size, and what they become in a tree; bytes -1: not all are. */
+struct fixed {
+    int bytes, nodes;
+};
+
 struct inst { /* a struct where it is used: parents have lower numbers than their children */
     const struct api *api;
     int def, depth;
     struct range versions;
     struct row *rows;
     int nrows;
-    int *shape;     /* by version - api's first: number of its generated shape */
-    int *min_bytes; /* likewise */
-    char **text;    /* likewise: the shape's text, to find equal ones */
+    int *shape;          /* by version - api's first: number of its generated shape */
+    int *min_bytes;      /* likewise */
+    struct fixed *fixed; /* likewise */
+    char **text;         /* likewise: the shape's text, to find equal ones */
 };
 
 static struct inst *insts;
@@ -42,6 +48,7 @@ static int inst_add(const struct api *api, int def, struct range versions, int d
     insts[ninsts] = (struct inst){.api = api, .def = def, .versions = versions, .depth = depth};
     insts[ninsts].shape = must(calloc(n, sizeof(int)));
     insts[ninsts].min_bytes = must(calloc(n, sizeof(int)));
+    insts[ninsts].fixed = must(calloc(n, sizeof(struct fixed)));
     insts[ninsts].text = must(calloc(n, sizeof(char *)));
     if (depth > deepest)
         deepest = depth;
@@ -133,6 +140,101 @@ static int tag_after(const struct inst *in, int above)
     return best;
 }
 
+/* A scalar goes into what the next operation skips. */
+static void fixed_add(struct fixed *f, const struct row *row)
+{
+    f->bytes += types[row->decl->type].bytes;
+    f->nodes += row->decl->type == T_UUID ? 2 : 1;
+}
+
+/* What all elements of the array have in common; bytes -1: their size differs. */
+static struct fixed scan_each(const struct row *row, int v, bool flexible)
+{
+    struct fixed each = {.bytes = row->decl->type < T_STRING ? 0 : -1};
+
+    if (row->child >= 0)
+        each = insts[row->child].fixed[v - insts[row->child].api->versions.min];
+    else if (each.bytes == 0)
+        fixed_add(&each, row);
+    if (row->child >= 0 && each.bytes >= 0) {
+        each.bytes += flexible;
+        each.nodes++;
+    }
+    return each;
+}
+
+/* The operation of a field that is no scalar. last: nothing comes behind it but the end. */
+static void scan_op_print(char **text, const struct row *row, int v, bool flexible, bool last,
+                          struct fixed *before)
+{
+    static const char *const kinds[] = {"TEXT", "BYTES", "BYTES", "STRUCT"};
+    const char *compact = flexible ? "COMPACT_" : "", *end = "SCAN_GOES_ON";
+    struct fixed each = {.bytes = -1};
+    bool nullable = range_has(row->nullable, v), open;
+    int type = row->decl->type, need = flexible ? 1 : type == T_STRING ? 2 : 4;
+    int nodes = before->nodes + 1 + (type == T_RECORDS);
+
+    text_add(text, "    {SCAN_");
+    if (row->decl->array) {
+        each = scan_each(row, v, flexible);
+        need = flexible ? 1 : 4;
+        text_add(text, "%s%s, ", compact,
+                 each.bytes < 0                ? "ARRAY"
+                 : flexible && row->child >= 0 ? "ROWS"
+                                               : "NUMBERS");
+    } else {
+        if (type == T_STRUCT)
+            need = nullable;
+        text_add(text, "%s%s, ", type == T_STRUCT ? "" : compact, kinds[type - T_STRING]);
+    }
+    open = row->decl->array ? each.bytes < 0 : type == T_STRUCT;
+    if (last && !open) {
+        end = flexible ? "SCAN_ENDS_TAGS" : "SCAN_ENDS";
+        nodes++;
+    }
+    text_add(text, "%s, %s, %d, %d, %d, %d, %d, ", end, nullable ? "true" : "false", before->bytes,
+             before->bytes + need, nodes, each.bytes < 0 ? 0 : each.bytes, each.nodes);
+    if (open && row->child >= 0)
+        text_add(text, "o%d},\n", insts[row->child].shape[v - insts[row->child].api->versions.min]);
+    else if (open)
+        text_add(text, "%s_%s},\n", flexible ? "compact" : "plain",
+                 type == T_STRING ? "text" : "bytes");
+    else
+        text_add(text, "NULL},\n");
+    *before = (struct fixed){0};
+}
+
+/* What scan.c goes by. Returns what the struct is when all of it is fixed. */
+static struct fixed scan_print(FILE *out, const struct inst *in, int v, bool flexible, int shape)
+{
+    struct fixed f = {0}, all;
+    char *text = must(strdup(""));
+    int last = in->nrows;
+
+    while (last > 0 &&
+           (in->rows[last - 1].decl->tag >= 0 || !range_has(in->rows[last - 1].versions, v)))
+        last--;
+    for (int k = 0; k < last; k++) {
+        const struct row *row = &in->rows[k];
+
+        if (row->decl->tag >= 0 || !range_has(row->versions, v))
+            continue;
+        if (row->decl->array || row->decl->type >= T_STRING)
+            scan_op_print(&text, row, v, flexible, k == last - 1, &f);
+        else
+            fixed_add(&f, row);
+    }
+    all = f;
+    if (*text)
+        all.bytes = -1;
+    text_add(&text, "    {SCAN_NONE, %s, false, %d, %d, %d, 0, 0, NULL},\n",
+             flexible ? "SCAN_ENDS_TAGS" : "SCAN_ENDS", f.bytes, f.bytes, f.nodes + 1);
+    if (out)
+        fprintf(out, "static const struct scan_op o%d[] = {\n%s};\n", shape, text);
+    free(text);
+    return all;
+}
+
 static void shape_build(FILE *out, int i, int v)
 {
     struct inst *in = &insts[i];
@@ -169,16 +271,19 @@ static void shape_build(FILE *out, int i, int v)
         int before = o - in->api->versions.min;
         if ((o >= in->api->flexible) == flexible && strcmp(in->text[before], text) == 0) {
             in->shape[at] = in->shape[before];
+            in->fixed[at] = in->fixed[before];
             return;
         }
     }
     in->shape[at] = nshapes++;
+    in->fixed[at] = scan_print(out, in, v, flexible, in->shape[at]);
     if (steps + tags)
         fprintf(out, "static const struct step p%d[] = {\n%s};\n", in->shape[at], text);
     fprintf(out, "static const struct shape s%d = {", in->shape[at]);
     fprintf(out, steps ? "p%d, " : "NULL, ", in->shape[at]);
     fprintf(out, tags ? "p%d + %d, " : "NULL, ", in->shape[at], steps);
-    fprintf(out, "%d, %d, %d, %s};\n", steps, tags, in->min_bytes[at], flexible ? "true" : "false");
+    fprintf(out, "%d, %d, %d, %s, o%d};\n", steps, tags, in->min_bytes[at],
+            flexible ? "true" : "false", in->shape[at]);
 }
 
 /* topicName -> F_TOPIC_NAME, v3AndBelowTopics -> F_V3_AND_BELOW_TOPICS */
@@ -312,11 +417,27 @@ static void message_write(FILE *f, const struct api *api, int r)
     fprintf(f, "%d, v%d},\n", in->nrows, api->inst[r]);
 }
 
+/* Elements of arrays of strings and bytes; who has none does without. */
+static void elements_write(FILE *f)
+{
+    static const char *const elements[] = {"plain_text", "plain_bytes", "compact_text",
+                                           "compact_bytes"};
+    static const char *const kinds[] = {"TEXT", "BYTES", "COMPACT_TEXT", "COMPACT_BYTES"};
+    static const int need[] = {2, 4, 1, 1};
+
+    for (int i = 0; i < 4; i++)
+        fprintf(f,
+                "__attribute__((unused)) static const struct scan_op %s[] = {\n"
+                "    {SCAN_%s, SCAN_ENDS, false, 0, %d, 1, 0, 0, NULL},\n};\n",
+                elements[i], kinds[i], need[i]);
+}
+
 static void tables_write(const char *dir)
 {
     FILE *f = out_open(dir, "tables.c");
 
     fprintf(f, "#include \"codec/schema.h\"\n\n");
+    elements_write(f);
     for (int i = ninsts - 1; i >= 0; i--) {
         rows_write(f, i);
         for (int v = insts[i].versions.min; v <= insts[i].versions.max; v++)

@@ -1,9 +1,12 @@
 #include "codec/msg.h"
 
 #include <assert.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "codec/node.h"
+#include "codec/scan.h"
 #include "codec/utf8.h"
 #include "codec/walk.h"
 
@@ -97,6 +100,10 @@ static int spans_get(struct spans *s, struct arena *a, uint64_t off, uint32_t n,
 
 /* --- decoding */
 
+/* What a node takes in the arena; what an id or records take beside it is less. */
+#define NODE_ROOM_BYTES                                                                            \
+    ((sizeof(struct node) + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1))
+
 struct decode {
     struct msg *m;
     struct walk w;
@@ -106,6 +113,7 @@ struct decode {
     struct msg_error *e;
     struct node *open[MSG_DEPTH_MAX]; /* open[depth] takes the next node */
     unsigned depth;
+    bool scanned; /* the quick look found nothing wrong: no more may the walker */
 };
 
 static int fail(struct decode *d, const char *why, uint64_t offset)
@@ -273,11 +281,27 @@ static int decode_run(struct decode *d, uint64_t *turns)
             d->m->unknown_tags = d->w.unknown_tags;
             return OK;
         case WALK_BAD:
+#ifdef SLUICE_TEST
+            assert(!d->scanned);
+#endif
             return fail(d, d->w.why, d->w.offset);
         }
         if (err)
             return err;
     }
+}
+
+/* Looks at the whole message before it is taken in, and has the room for its tree ready. Behind
+ * bytes that lie in several pieces there is no such look. */
+static void decode_scan(struct decode *d, struct arena *a, const struct message *schema,
+                        int version)
+{
+    const struct iovec *v = &d->spans.v[0];
+    uint64_t nodes;
+
+    d->scanned = d->spans.count == 1 && scan(schema, version, v->iov_base, v->iov_len, &nodes);
+    if (d->scanned)
+        arena_reserve(a, (size_t)nodes * NODE_ROOM_BYTES);
 }
 
 static int msg_start(struct msg *m, struct arena *a, const struct message *schema, int version)
@@ -295,12 +319,16 @@ int msg_decode(struct msg *m, struct arena *a, const struct message *schema, int
     struct decode d = {.m = m, .b = b, .off = off, .e = e};
     size_t before = a->used_bytes;
     uint64_t turns = 0;
-    int err = msg_start(m, a, schema, version);
-    if (err)
-        return err;
+    *m = (struct msg){0};
+    if (!versions_has(schema->versions, version))
+        return ERR_VERSION;
     if (off > b->len || len > b->len - off)
         return fail(&d, "the message ends too early", 0);
-    err = spans_init(&d.spans, a, b, off, len);
+    int err = spans_init(&d.spans, a, b, off, len);
+    if (err)
+        return err;
+    decode_scan(&d, a, schema, version);
+    err = msg_start(m, a, schema, version);
     if (err)
         return err;
     d.open[0] = m->root;

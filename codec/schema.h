@@ -112,6 +112,37 @@ struct step {
     int16_t tag;
 };
 
+/* What scan.c reads in one go: some bytes of fixed size, then one thing that tells its own. */
+enum scan_kind {
+    SCAN_NONE, /* only the end of the struct */
+    SCAN_TEXT,
+    SCAN_COMPACT_TEXT,
+    SCAN_BYTES,
+    SCAN_COMPACT_BYTES,
+    SCAN_NUMBERS, /* an array of elements of `size` bytes */
+    SCAN_COMPACT_NUMBERS,
+    SCAN_COMPACT_ROWS, /* the same, each ended by no tag, which is its last byte */
+    SCAN_ARRAY,        /* each element as `element` says */
+    SCAN_COMPACT_ARRAY,
+    SCAN_STRUCT, /* a byte -1 or 1 in front where null is legal */
+};
+
+/* What stands behind that. */
+enum scan_end {
+    SCAN_GOES_ON,
+    SCAN_ENDS,      /* the struct ends */
+    SCAN_ENDS_TAGS, /* the same, with a count of tags, which is 0 */
+};
+
+struct scan_op {
+    uint8_t kind, end; /* enum scan_kind, enum scan_end */
+    bool nullable;
+    uint16_t skip, need;      /* fixed bytes in front; the same and the least of what follows */
+    uint16_t nodes;           /* what all this becomes in a tree: see scan.h */
+    uint16_t size, row_nodes; /* of an element of fixed size */
+    const struct scan_op *element;
+};
+
 /* A struct in one version. */
 struct shape {
     const struct step *steps; /* in the order of the wire */
@@ -119,6 +150,7 @@ struct shape {
     uint16_t nsteps, ntags;
     uint16_t min_bytes;
     bool flexible; /* tags follow the fields */
+    const struct scan_op *scan;
 };
 
 struct message {

@@ -590,13 +590,13 @@ static const struct field tiny_rows[] = {
 static const struct step tiny_inner_steps[] = {
     {&tiny_inner[0], NULL, WIRE_INT8, WIRE_INT8, false, 1, -1},
 };
-static const struct shape tiny_inner_shape = {tiny_inner_steps, NULL, 1, 0, 2, true};
+static const struct shape tiny_inner_shape = {tiny_inner_steps, NULL, 1, 0, 2, true, NULL};
 static const struct step tiny_steps[] = {
     {&tiny_rows[0], &tiny_inner_shape, WIRE_STRUCT, WIRE_STRUCT, true, 2, 0},
     {&tiny_rows[1], NULL, WIRE_COMPACT_STRING, WIRE_COMPACT_STRING, true, 1, 1},
     {&tiny_rows[2], NULL, WIRE_COMPACT_ARRAY, WIRE_INT32, true, 4, 2},
 };
-static const struct shape tiny_shape = {NULL, tiny_steps, 0, 3, 1, true};
+static const struct shape tiny_shape = {NULL, tiny_steps, 0, 3, 1, true, NULL};
 static const struct shape *const tiny_shapes[] = {&tiny_shape};
 static const struct message tiny = {"TinyRequest", 0, true, {0, 0}, 0, tiny_rows, 3, tiny_shapes};
 
