@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "auth/b64url.h"
+#include "auth/memory.h"
 #include "auth/strict_json.h"
 
 #define HEADER_BYTES_MAX    4096
@@ -32,15 +33,17 @@ const struct jws_algorithm *jws_algorithm(const char *name)
     return NULL;
 }
 
-/* One part, decoded and parsed; NULL when it is not canonical base64url of one JSON object. */
-static json_t *part_object(const char *p, size_t n, size_t max)
+/* One part, decoded and parsed: canonical base64url of one JSON object. */
+static enum jwt_verdict part_object(const char *p, size_t n, size_t max, json_t **out)
 {
     uint8_t bytes[B64URL_DECODED_MAX(JWT_BYTES_MAX)];
     size_t len;
+    int rc;
 
     if (b64url_decode(p, n, bytes, sizeof(bytes), &len) != OK)
-        return NULL;
-    return strict_json_object(bytes, len, max);
+        return JWT_MALFORMED;
+    rc = strict_json_read(bytes, len, max, out);
+    return rc == OK ? JWT_OK : rc == ERR_NOMEM ? JWT_RESOURCES : JWT_MALFORMED;
 }
 
 /* Exactly three parts, none of them empty. */
@@ -48,6 +51,7 @@ enum jwt_verdict jws_read(struct jws *j, const char *text, size_t n)
 {
     const char *end = text + n;
     const char *dot1, *dot2;
+    enum jwt_verdict v;
 
     memset(j, 0, sizeof(*j));
     j->text = text;
@@ -61,10 +65,11 @@ enum jwt_verdict jws_read(struct jws *j, const char *text, size_t n)
     if (!dot2 || memchr(dot2 + 1, '.', (size_t)(end - dot2 - 1)))
         return JWT_MALFORMED;
     j->signed_len = (size_t)(dot2 - j->text);
-    j->header = part_object(j->text, (size_t)(dot1 - j->text), HEADER_BYTES_MAX);
-    j->claims = part_object(dot1 + 1, (size_t)(dot2 - dot1 - 1), JWT_BYTES_MAX);
-    if (!j->header || !j->claims)
-        return JWT_MALFORMED;
+    v = part_object(j->text, (size_t)(dot1 - j->text), HEADER_BYTES_MAX, &j->header);
+    if (v == JWT_OK)
+        v = part_object(dot1 + 1, (size_t)(dot2 - dot1 - 1), JWT_BYTES_MAX, &j->claims);
+    if (v != JWT_OK)
+        return v;
     if (b64url_decode(dot2 + 1, (size_t)(end - dot2 - 1), j->signature, sizeof(j->signature),
                       &j->signature_len) != OK ||
         j->signature_len == 0)
@@ -140,6 +145,7 @@ enum jwt_verdict jws_check_signature(const struct jws *j)
         sig = der;
     }
     ERR_clear_error();
+    memory_watch();
     md = EVP_MD_CTX_new();
     if (!md)
         return JWT_RESOURCES;
@@ -153,6 +159,8 @@ enum jwt_verdict jws_check_signature(const struct jws *j)
         good = EVP_DigestVerify(md, sig, sig_len, (const uint8_t *)j->text, j->signed_len);
     EVP_MD_CTX_free(md);
     ERR_clear_error();
+    if (good != 1 && memory_was_short())
+        return JWT_RESOURCES;
     return good == 1 ? JWT_OK : JWT_SIGNATURE;
 }
 

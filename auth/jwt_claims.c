@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "auth/memory.h"
 #include "auth/strict_json.h"
 #include "base/alloc.h"
 
@@ -104,8 +105,10 @@ static bool topic_add(struct identity *out, const char *p, size_t n)
     if (!text_ok(p, n) || out->ntopics == IDENTITY_TOPICS_MAX)
         return false;
     copy = sl_malloc(n + 1);
-    if (!copy)
+    if (!copy) {
+        memory_short();
         return false;
+    }
     memcpy(copy, p, n);
     copy[n] = '\0';
     out->topics[out->ntopics++] = copy;
@@ -211,6 +214,7 @@ enum jwt_verdict jwt_claims_read(const json_t *claims, const struct issuer_confi
     const struct claim_names *names = &c->claims;
     int64_t not_before;
 
+    memory_watch();
     if (!audience_ok(claims, &c->audience))
         return JWT_AUDIENCE;
     if (!kind_ok(claims))
@@ -223,7 +227,7 @@ enum jwt_verdict jwt_claims_read(const json_t *claims, const struct issuer_confi
         !text_read(claims, names->asset, out->asset) ||
         !text_read(claims, names->group_prefix, out->group_prefix) ||
         !rights_read(claims, names, out))
-        return JWT_CLAIMS;
+        return memory_was_short() ? JWT_RESOURCES : JWT_CLAIMS;
     return JWT_OK;
 }
 

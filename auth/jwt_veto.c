@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/memory.h"
+
 int jwt_veto(const char *token, size_t n, void *pkey, const char *alg, const char *issuer,
              int64_t expires)
 {
@@ -25,9 +27,12 @@ int jwt_veto(const char *token, size_t n, void *pkey, const char *alg, const cha
     /* Never without a key: that would accept whatever it is given. */
     if (!pem || pem_len <= 0 || pem_len > INT_MAX)
         goto out;
-    rc = ERR_DENIED;
-    if (jwt_decode(&jwt, copy, (const unsigned char *)pem, (int)pem_len) != 0)
+    memory_watch();
+    if (jwt_decode(&jwt, copy, (const unsigned char *)pem, (int)pem_len) != 0) {
+        rc = memory_was_short() ? ERR_NOMEM : ERR_DENIED;
         goto out;
+    }
+    rc = ERR_DENIED;
     iss = jwt_get_grant(jwt, "iss");
     if (iss && strcmp(iss, issuer) == 0 && jwt_get_grant_int(jwt, "exp") == expires &&
         strcmp(jwt_alg_str(jwt_get_alg(jwt)), alg) == 0)

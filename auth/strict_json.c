@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "auth/memory.h"
+
 /* Brackets outside strings; what is no JSON otherwise is left to the parser. */
 bool strict_json_shallow(const char *p, size_t n)
 {
@@ -27,19 +29,28 @@ bool strict_json_shallow(const char *p, size_t n)
     return true;
 }
 
-json_t *strict_json_object(const void *text, size_t n, size_t max)
+int strict_json_read(const void *text, size_t n, size_t max, json_t **out)
 {
     json_error_t error;
+
+    *out = NULL;
+    if (n == 0 || n > max || memchr(text, 0, n) || !strict_json_shallow(text, n))
+        return ERR_MALFORMED;
+    memory_watch();
+    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    /* Without memory jansson may also leave out a part of a text, and say that all is well. */
+    if (*out && json_is_object(*out) && !memory_was_short())
+        return OK;
+    json_decref(*out);
+    *out = NULL;
+    return memory_was_short() ? ERR_NOMEM : ERR_MALFORMED;
+}
+
+json_t *strict_json_object(const void *text, size_t n, size_t max)
+{
     json_t *j;
 
-    if (n == 0 || n > max || memchr(text, 0, n) || !strict_json_shallow(text, n))
-        return NULL;
-    j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
-    if (j && !json_is_object(j)) {
-        json_decref(j);
-        return NULL;
-    }
-    return j;
+    return strict_json_read(text, n, max, &j) == OK ? j : NULL;
 }
 
 const char *strict_json_text(const json_t *object, const char *member)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "codec/read.h"
 #include "codec/reply.h"
 #include "codec/utf8.h"
@@ -17,7 +18,7 @@ json_t *json_text(const uint8_t *p, size_t n)
     json_t *plain = json_stringn((const char *)p, n);
     if (plain || n == 0)
         return plain;
-    char *fixed = malloc(3 * n);
+    char *fixed = sl_malloc(3 * n);
     if (!fixed)
         return NULL;
     size_t out = 0;
@@ -28,7 +29,7 @@ json_t *json_text(const uint8_t *p, size_t n)
         i += len ? len : 1;
     }
     plain = json_stringn(fixed, out);
-    free(fixed);
+    sl_free(fixed);
     return plain;
 }
 
@@ -53,14 +54,14 @@ static size_t base64_write(char *out, const uint8_t *p, size_t n, const char *di
 
 json_t *json_base64(const uint8_t *p, size_t n)
 {
-    char *text = malloc((n + 2) / 3 * 4 + 1);
+    char *text = sl_malloc((n + 2) / 3 * 4 + 1);
     if (!text)
         return NULL;
     size_t len = base64_write(text, p, n, base64_plain);
     while (len % 4)
         text[len++] = '=';
     json_t *value = json_stringn(text, len);
-    free(text);
+    sl_free(text);
     return value;
 }
 
@@ -356,7 +357,7 @@ static void print_scalar(FILE *out, const char *key, const json_t *v)
         else
             fputc(*c, out);
     }
-    free(text);
+    sl_free(text);
     size_t len = key ? strlen(key) : 0;
     if (json_is_integer(v) && len >= 9 &&
         (strcmp(key + len - 9, "errorCode") == 0 || strcmp(key + len - 9, "ErrorCode") == 0)) {
