@@ -194,7 +194,7 @@ static inline void run_for(uint64_t us)
     run_for(1000)
 
 /* Until so many failed events have come, each of them told once. */
-static void run_until_failed(unsigned count)
+static inline void run_until_failed(unsigned count)
 {
     to_hear = count;
     run_with(out_of_time, 20000000);
@@ -294,21 +294,21 @@ static inline int raw_peer(struct end *server, struct tls_context *sctx)
 
 #ifdef SLUICE_TEST
 /* OpenSSL allocates through the same counter. */
-static void *tls_malloc(size_t n, const char *file, int line)
+static inline void *tls_malloc(size_t n, const char *file, int line)
 {
     (void)file;
     (void)line;
     return sl_malloc(n);
 }
 
-static void *tls_realloc(void *p, size_t n, const char *file, int line)
+static inline void *tls_realloc(void *p, size_t n, const char *file, int line)
 {
     (void)file;
     (void)line;
     return sl_realloc(p, n);
 }
 
-static void tls_free(void *p, const char *file, int line)
+static inline void tls_free(void *p, const char *file, int line)
 {
     (void)file;
     (void)line;
