@@ -1,10 +1,10 @@
 # sluice: one way to do each thing. `make help` lists them.
 
-# Which build: release (default), asan, tsan, fuzz. Each has a tree of its own.
+# Which build: release (default), asan, tsan, fuzz, cov. Each has a tree of its own.
 VARIANT ?= release
 B       ?= build/$(VARIANT)
 ifeq ($(origin CC),default)
-CC      := $(if $(filter fuzz,$(VARIANT)),clang-14,gcc)
+CC      := $(if $(filter fuzz cov,$(VARIANT)),clang-14,gcc)
 endif
 PREFIX  ?= /usr/local
 CCACHE  ?=
@@ -27,6 +27,8 @@ CFLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -DSLUICE_TEST
 CFLAGS_sim     := -O2 -g -DSLUICE_TEST=1
 CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
                   -fno-sanitize-recover=all -fno-omit-frame-pointer -DSLUICE_TEST=1
+CFLAGS_cov     := -O1 -g -fprofile-instr-generate -fcoverage-mapping -DSLUICE_TEST=1 \
+                  -Wno-string-plus-int -Wno-pedantic
 ifneq ($(VARIANT),release)
 # -Wnull-dereference reports false positives in instrumented code.
 WARN := $(filter-out -Wnull-dereference,$(WARN))
@@ -34,7 +36,7 @@ endif
 
 CPPFLAGS += -D_GNU_SOURCE -I. -I$(B)/gen $(shell pkg-config --cflags $(PKGS))
 CFLAGS   += -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(VARIANT)) -pthread
-LDFLAGS  += $(filter -fsanitize=address% -fsanitize=thread,$(CFLAGS_$(VARIANT))) -pie \
+LDFLAGS  += $(filter -fsanitize=address% -fsanitize=thread -fprofile%,$(CFLAGS_$(VARIANT))) -pie \
             -Wl,-z,relro,-z,now,-z,noexecstack -pthread
 LDLIBS   += $(shell pkg-config --libs $(PKGS))
 
@@ -129,12 +131,14 @@ showcase:
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 FUZZ_CC ?= clang-14
 FUZZ_SECONDS ?= 60
+FUZZ_LINK_fuzz := -fsanitize=fuzzer,address,undefined
+FUZZ_LINK_cov  := -fsanitize=fuzzer
 # What stands before the library in the link: a world of memory for whole sessions.
 FUZZ_WORLD := $(addprefix $(B)/fuzz/,world.o world_cluster.o world_judge.o world_loop.o)
 $(B)/fuzz/fuzz_session $(B)/fuzz/fuzz_policy: $(FUZZ_WORLD)
 $(B)/fuzz/fuzz_store: $(B)/fuzz/world_loop.o
 $(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(B)/fuzz/mutate.o $(LIB)
-	$(CC) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDFLAGS) -fsanitize=fuzzer,address,undefined $(LDLIBS)
+	$(CC) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDFLAGS) $(FUZZ_LINK_$(VARIANT)) $(LDLIBS)
 # Dictionaries from the schema and the table of options.
 $(B)/fuzz/schema.dict: $(B)/fuzz/mkdict.o $(LIB)
 	$(CC) -o $(B)/fuzz/mkdict $^ $(LDFLAGS) $(filter -fsanitize%,$(CFLAGS_$(VARIANT))) $(LDLIBS)
@@ -171,6 +175,10 @@ $(B)/bench-load: $(B)/bench/load.o
 	$(CC) -o $@ $< $(LDFLAGS) -lssl -lcrypto
 bench:
 	B=$(abspath $(B)) scripts/bench.sh
+$(B)/bench-codec: $(B)/bench/codec/codec.o $(LIB)
+	$(CC) -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS) -lcmocka
+bench-codec:
+	B=$(abspath $(B)) scripts/bench-codec.sh
 bench-revoke:
 	B=$(abspath $(B)) BENCH=revoke.py scripts/bench.sh
 
@@ -179,6 +187,8 @@ check:
 	scripts/check.sh
 test:
 	scripts/check.sh install build unit embedded
+coverage:
+	scripts/coverage.sh
 check-edc:
 	scripts/check.sh install build edc
 # Each check of what must not pass, taken out of a copy: does a test miss it?
@@ -200,10 +210,12 @@ help:
 	@echo 'make test       the quick loop: units and the embedded cluster'
 	@echo 'make check-edc  behind real connectors and a real authorization server'
 	@echo 'make mutations  take each check out and see a test fail'
+	@echo 'make coverage   lines of codec, auth and policy that the tests run through'
 	@echo 'make fuzz       every fuzz target, FUZZ_SECONDS=60 each'
 	@echo 'make fuzz-differential  our decoder against Kafka, FRAMES=1000000 SEED=1'
 	@echo 'make sim        the whole gate in SIM_SEEDS=2000 simulated worlds'
 	@echo 'make bench      side by side with HAProxy'
+	@echo 'make bench-codec  the codec beside those of librdkafka and Kafka'
 	@echo 'make bench-revoke  how fast 1,000 sessions close (takes root)'
 	@echo 'make install    PREFIX=/usr/local'
 
@@ -212,5 +224,5 @@ help:
 
 clean:
 	rm -rf build
-.PHONY: all lib unit sim clean check check-edc showcase test install flags help bench bench-revoke demo demo-tools fuzz fuzz-targets fuzz-keep fuzz-differential conformance mutations
+.PHONY: all lib unit sim clean check check-edc showcase test install flags help bench bench-codec bench-revoke coverage demo demo-tools fuzz fuzz-targets fuzz-keep fuzz-differential conformance mutations
 .DELETE_ON_ERROR:

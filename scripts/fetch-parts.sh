@@ -1,11 +1,12 @@
 #!/bin/sh
 # Installs what the end-to-end tests run against: Apache Kafka and its tools, an older Java client,
 # Python and Node clients, and our own Java test programs, compiled; for `edc` also two versions of
-# a connector's control plane and Keycloak, built for its quick start. Everything lands under
+# a connector's control plane and Keycloak, built for its quick start; for `bench` librdkafka's
+# source, as an npm package bundles it, compiled. Everything lands under
 # ~/.cache/sluice (or $SLUICE_CACHE), each part in a directory named after the content of what
 # describes it, so that a second run does nothing and a changed version never meets old files.
 #
-# usage: scripts/fetch-parts.sh [--check] [edc]
+# usage: scripts/fetch-parts.sh [--check] [edc] [bench]
 #   --check: install nothing, fail if a part is missing
 set -eu
 
@@ -13,13 +14,14 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 e2e=$here/tests/e2e
 edc=$here/tests/edc
 cache=${SLUICE_CACHE:-$HOME/.cache/sluice}
-only_check='' with_edc=''
+only_check='' with_edc='' with_bench=''
 for word in "$@"; do
     case $word in
     --check) only_check=--check ;;
     edc) with_edc=yes ;;
+    bench) with_bench=yes ;;
     *)
-        echo "usage: scripts/fetch-parts.sh [--check] [edc]" >&2
+        echo "usage: scripts/fetch-parts.sh [--check] [edc] [bench]" >&2
         exit 2
         ;;
     esac
@@ -94,6 +96,16 @@ java_classes() { # source-directory directory; compiled against the older client
         "$1"/*.java >&2
 }
 
+librdkafka_built() { # package@version sha256 directory; without what reading messages does not need
+    (
+        cd "$3" && npm pack -s "$1" >/dev/null && echo "$2  $(ls ./*.tgz)" | sha256sum -c --quiet &&
+            tar xzf ./*.tgz --strip-components=3 package/deps/librdkafka && rm ./*.tgz &&
+            ./configure --disable-ssl --disable-gssapi --disable-zstd --disable-zlib \
+                --disable-lz4-ext --disable-curl --disable-syslog >build.log 2>&1 &&
+            make -s -j"$(nproc)" -C src librdkafka.a >>build.log 2>&1
+    ) >&2
+}
+
 python_key=$( (cat "$e2e/requirements.txt"; python3 -V) | sha256sum | cut -c1-16)
 install kafka "$(key "$e2e/kafka/pom.xml")" maven_jars "$e2e/kafka/pom.xml"
 install kafka-clients39 "$(key "$e2e/kafka/clients39/pom.xml")" \
@@ -102,6 +114,13 @@ install venv "$python_key" python_venv "$e2e/requirements.txt"
 install node "$(key "$e2e/node/package.json" "$e2e/node/package-lock.json")" \
     node_modules "$e2e/node"
 install java "$(key "$e2e/kafka/clients39/pom.xml" "$e2e"/java/*.java)" java_classes "$e2e/java"
+
+if [ -n "$with_bench" ]; then
+    librdkafka=@confluentinc/kafka-javascript@1.10.1
+    sha256=ada7d703bb1d3237e2292bfabf438d663b6160c9f1ac2a2406b5dc4257c81b66
+    install librdkafka "$(key_of "$librdkafka $sha256" /dev/null)" \
+        librdkafka_built "$librdkafka" "$sha256"
+fi
 
 [ -n "$with_edc" ] || exit 0
 for version in 0.15.1 0.14.0; do

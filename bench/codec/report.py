@@ -1,0 +1,62 @@
+"""The table of `make bench-codec`: reads what the three programs printed, from standard input.
+
+A line is "CASE WHAT NUMBER" (nanoseconds a message, a line a round), "CASE count FIELDS BYTES",
+"CASE allocations-WHAT NUMBER" (nothing but 0 gets here) or "cycle ns NUMBER". Prints Markdown; ends
+with 1 when the scan is not AHEAD times as fast as both others somewhere."""
+
+import statistics
+import sys
+
+AHEAD = 5.0
+
+
+def read(lines):
+    times, counts, cycle = {}, {}, 0.0
+    for line in lines:
+        name, what, *rest = line.split()
+        if name == "cycle":
+            cycle = float(rest[0])
+        elif what == "count":
+            counts[name] = (int(rest[0]), int(rest[1]))
+        elif what.startswith("allocations-"):
+            if int(rest[0]):
+                sys.exit(f"{name}: {what}")
+        else:
+            times.setdefault(name, {}).setdefault(what, []).append(float(rest[0]))
+    return times, counts, cycle
+
+
+def cell(ns, size):
+    """Nanoseconds, million messages a second, gigabytes a second."""
+    return f"{ns:.0f} ({1e3 / ns:.2f}, {size / ns:.2f})"
+
+
+def main():
+    times, counts, cycle = read(sys.stdin)
+    columns = ("scan", "walk", "decide", "edit", "librdkafka", "kafka")
+    behind = 0
+    print("Median of the rounds: ns a message (million messages/s, GB/s without records).\n")
+    print("| message | bytes, fields | " + " | ".join(columns) + " |")
+    print("|" + "---|" * (len(columns) + 2))
+    median = {}
+    for name, (fields, size) in counts.items():
+        median[name] = {w: statistics.median(times[name][w]) for w in columns}
+        cells = (cell(median[name][w], size) for w in columns)
+        print(f"| {name.replace('-', ' ')} | {size}, {fields} | " + " | ".join(cells) + " |")
+    print(f"\nA cycle is {cycle:.3f} ns. Times as fast as the faster of librdkafka and Kafka:\n")
+    print("| message | scan | walk | scan, cycles a field | walk, cycles a field "
+          "| scan, cycles a byte |")
+    print("|" + "---|" * 6)
+    for name, (fields, size) in counts.items():
+        m = median[name]
+        rival = min(m["librdkafka"], m["kafka"])
+        behind += rival < AHEAD * m["scan"]
+        print(f"| {name.replace('-', ' ')} | {rival / m['scan']:.1f} | {rival / m['walk']:.2f} "
+              f"| {m['scan'] / cycle / fields:.1f} | {m['walk'] / cycle / fields:.1f} "
+              f"| {m['scan'] / cycle / size:.2f} |")
+    if behind:
+        print(f"\n{behind} messages are not {AHEAD:.0f} times ahead.")
+    return 1 if behind else 0
+
+
+sys.exit(main())
