@@ -39,7 +39,7 @@ int strict_json_read(const void *text, size_t n, size_t max, json_t **out)
     memory_watch();
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
     /* Without memory jansson may also leave out a part of a text, and say that all is well. */
-    if (*out && json_is_object(*out) && !memory_was_short())
+    if (json_is_object(*out) && !memory_was_short())
         return OK;
     json_decref(*out);
     *out = NULL;

@@ -16,9 +16,10 @@ struct scan_level {
 __attribute__((noinline)) static const uint8_t *read_long(const uint8_t *p, const uint8_t *end,
                                                           uint32_t *len)
 {
-    int used = read_varint(p, (size_t)(end - p), len);
+    uint32_t n = 0;
+    int used = read_varint(p, (size_t)(end - p), &n);
 
-    (*len)--;
+    *len = n - 1;
     return used > 0 && *len <= (uint64_t)(end - p) - (unsigned)used ? p + used : NULL;
 }
 

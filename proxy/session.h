@@ -132,8 +132,8 @@ void session_tick(struct session *s);
 /* A broken frame: audit with API, version, offset and why, then close. */
 void session_protocol_error(struct session *s, const struct request_head *h, uint64_t offset,
                             const char *why);
-/* A broker's answer that nothing may be taken from: audited, both sides are closed. api: to what, or
- * NULL. */
+/* A broker's answer that nothing may be taken from: audited, both sides are closed. api: to what,
+ * or NULL. */
 void session_bad_answer(struct session *s, const char *api, int version, const char *why);
 /* The connection to a broker for this kind of call, opened on need. NULL: no memory, or unknown. */
 struct upstream *session_upstream(struct session *s, int32_t broker,

@@ -712,8 +712,8 @@ void upstream_fail(struct upstream *u, int why, const char *text)
         broker_failed(u->broker, u->connect_since_us, why, text);
     else if (why != ERR_EOF || u->ncalls)
         broker_broke(u->broker, why, text);
-    /* Its calls are told to have failed, so what the kernel still holds of them must not arrive, not
-     * even after a revocation that no longer finds this connection. */
+    /* Its calls are told to have failed, so what the kernel still holds of them must not arrive,
+     * not even after a revocation that no longer finds this connection. */
     upstream_stop(u, why != ERR_EOF);
     while (!u->silent && (call = next_unfinished(u, &sent))) {
         bool internal = call_internal(u, call);
