@@ -12,7 +12,7 @@ minimum=${COVERAGE_MIN:-95}
 profiles=$PWD/$B/profiles
 
 scripts/install.sh run build demo check >&2
-make -s -j"$(nproc)" VARIANT=cov "B=$B" unit fuzz-targets "$B/conform" >&2
+LLVM_PROFILE_FILE=/dev/null make -s -j"$(nproc)" VARIANT=cov "B=$B" unit fuzz-targets "$B/conform" >&2
 rm -rf "$profiles" && mkdir -p "$profiles"
 # One file for each program: what runs in turn adds to it.
 export LLVM_PROFILE_FILE="$profiles/%m.profraw"
