@@ -12,7 +12,8 @@ minimum=${COVERAGE_MIN:-95}
 profiles=$PWD/$B/profiles
 
 scripts/install.sh run build demo check >&2
-LLVM_PROFILE_FILE=/dev/null make -s -j"$(nproc)" VARIANT=cov "B=$B" unit fuzz-targets "$B/conform" >&2
+LLVM_PROFILE_FILE=/dev/null make -s -j"$(nproc)" VARIANT=cov "B=$B" unit fuzz-targets \
+    "$B/conform" "$B/conform-gate" >&2
 rm -rf "$profiles" && mkdir -p "$profiles"
 # One file for each program: what runs in turn adds to it.
 export LLVM_PROFILE_FILE="$profiles/%m.profraw"
@@ -26,7 +27,7 @@ for test in tests/unit/test_*.c; do
         failed=1
     }
 done
-scripts/conformance.sh "$B/conform" >"$profiles/conform.log" 2>&1 || {
+CONFORMANCE_ROUNDS=${CONFORMANCE_ROUNDS:-20} scripts/conformance.sh "$B" >"$profiles/conform.log" 2>&1 || {
     echo "coverage: the conformance test fails" >&2
     tail -n 20 "$profiles/conform.log" >&2
     failed=1
@@ -53,7 +54,7 @@ report() { # FILE...: lines, lines missed, name
     local objects=() file
     for file in "$@"; do objects+=(-object "$B/${file%.c}.o"); done
     llvm-cov-14 report "${objects[@]:1}" -instr-profile="$profiles/all.profdata" "$@" 2>/dev/null |
-        awk '$1 ~ /\.c$/ { print $8, $9, $1 }'
+        awk -v folder="$(dirname "$1")" '$1 ~ /\.c$/ { print $8, $9, folder "/" $1 }'
 }
 printf '%-28s %7s %7s %8s\n' file lines missed covered
 for part in "${parts[@]}"; do
