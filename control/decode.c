@@ -24,11 +24,22 @@ struct run {
     bool printed;
 };
 
+static bool is_request(const json_t *doc)
+{
+    const char *type = json_string_value(json_object_get(doc, "type"));
+    return type && strcmp(type, "request") == 0;
+}
+
 /* Prints a document and drops it; where leaks are looked for, only one that has some. */
 static void print(void *arg, json_t *doc, bool bad)
 {
     struct run *r = arg;
     bool leaks = json_object_get(doc, "leaks") != NULL;
+    if (r->o->leaks && is_request(doc)) { /* whether it may be asked so is the gate's to say */
+        json_decref(doc);
+        r->seen = true;
+        return;
+    }
     r->bad |= bad;
     r->leaked |= leaks;
     r->seen = true;

@@ -20,6 +20,7 @@ struct registrar {
     struct http_call *call; /* NULL: none */
     struct loop_timer *timer;
     bool registered;
+    bool looked;               /* since the beginning: it may know us from before */
     bool asking;               /* the call asks whether we are still known */
     unsigned failures, losses; /* one after another */
     uint64_t look_ms;          /* until the next look at the registration */
@@ -155,6 +156,15 @@ static void failed(struct registrar *r, const char *why, int status)
     arm(r, wait);
 }
 
+static void told_registered(struct registrar *r, const char *how)
+{
+    if (!r->registered || r->failures)
+        log_info("signaling", "%s at the control plane as %s", how,
+                 r->config->signaling.control_plane.id);
+    r->registered = true;
+    r->failures = 0;
+}
+
 static void on_registered(struct registrar *r, const struct http_answer *a)
 {
     if (a->result != OK || a->status < 200 || a->status > 299) {
@@ -162,11 +172,7 @@ static void on_registered(struct registrar *r, const struct http_answer *a)
         failed(r, a->why, a->status);
         return;
     }
-    if (!r->registered || r->failures)
-        log_info("signaling", "registered at the control plane as %s",
-                 r->config->signaling.control_plane.id);
-    r->registered = true;
-    r->failures = 0;
+    told_registered(r, "registered");
     r->look_ms = REGISTER_FIRST_MS;
     if (is_dps(r->config))
         arm(r, REGISTER_REPEAT_MS);
@@ -177,14 +183,22 @@ static void on_registered(struct registrar *r, const struct http_answer *a)
 /* Lost, or not as we are: at once again. An answer that cannot be had says nothing about it. */
 static void on_looked(struct registrar *r, const struct http_answer *a)
 {
+    bool first = !r->looked;
+
     if (a->result != OK || a->status >= 500 || a->status == 401 || a->status == 403) {
         failed(r, a->why, a->status);
         return;
     }
-    r->failures = 0;
+    r->looked = true;
     if (a->status == 200 && registrar_matches(r->config, a->body, a->len)) {
+        told_registered(r, "still registered");
         r->losses = 0;
         arm_look(r);
+        return;
+    }
+    r->failures = 0;
+    if (first) {
+        arm(r, 0);
         return;
     }
     /* A control plane that cannot reach us says so however often we register. */
@@ -235,7 +249,7 @@ static void on_timer(void *arg)
 
     if (r->call)
         return;
-    r->asking = r->registered && !is_dps(r->config);
+    r->asking = (r->registered || !r->looked) && !is_dps(r->config);
     if (!r->asking) {
         message = registrar_message(r->config);
         body = message ? json_dumps(message, JSON_COMPACT) : NULL;
@@ -265,8 +279,9 @@ static int begin(struct registrar *r)
 
     http_cancel(r->call);
     r->call = NULL;
-    r->registered = false;
+    r->registered = r->looked = false;
     r->failures = r->losses = 0;
+    r->look_ms = REGISTER_FIRST_MS;
     loop_timer_clear(r->timer);
     if (!r->config->signaling.control_plane.url || !r->config->signaling.listen.port)
         return OK;

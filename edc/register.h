@@ -1,8 +1,10 @@
 /* Registering at the control plane: at start, since a connector that was told "gone" or found us
  * away takes long to come back by itself, and again whenever the registration is lost or another.
+ * What is told again goes for a moment, and a transfer that wants it just then is ended ("No
+ * dataplane found"); so a control plane that knows us as we are from before is told nothing.
  *
- *   legacy  POST {url}/v1/dataplanes, then GET {url}/v1/dataplanes/{id} after REGISTER_FIRST_MS,
- *           twice that and so on, at last every REGISTER_CHECK_MS
+ *   legacy  GET {url}/v1/dataplanes/{id}, POST {url}/v1/dataplanes where that is not us, then GET
+ *           after REGISTER_FIRST_MS, twice that and so on, at last every REGISTER_CHECK_MS
  *   DPS     PUT {url}/dataplanes, repeated every REGISTER_REPEAT_MS (it replaces itself)
  *
  * Failures are tried again with back-off. Grants in force do not care. A graceful end leaves the

@@ -93,7 +93,10 @@ def test_a_restart_in_the_middle(make_plane, provider, bob_connector, contracts,
         connection.wait_closed(10)
     transfer.wait("SUSPENDED")
     plane.gate.restart()
-    plane.wait_available()
+    # The connector asks by itself whether its data planes are there: it may have missed us just now.
+    for _ in range(15):
+        plane.wait_available()
+        time.sleep(0.1)
     transfer.resume()
     transfer.wait("STARTED")
     with plane.gate.session(plane.token(transfer.edr())) as connection:
