@@ -46,11 +46,12 @@ class Message:
         _put_struct(out, self.fields, body, version, version in self.flexible)
         return bytes(out)
 
-    def decode(self, data, version):
-        """The body as a dictionary; raises ValueError on anything left over or missing."""
+    def decode(self, data, version, may_be_left=0):
+        """The body as a dictionary; raises ValueError on anything missing, or left over but for so
+        many bytes."""
         reader = Reader(data)
         body = _get_struct(reader, self.fields, version, version in self.flexible)
-        if reader.at != len(data):
+        if len(data) - reader.at not in (0, may_be_left):
             raise ValueError(f"{self.name} v{version}: {len(data) - reader.at} bytes left over")
         return body
 
