@@ -220,7 +220,7 @@ help:
 	@echo 'make install    PREFIX=/usr/local'
 
 -include $(OBJS:.o=.d) $(B)/main.d $(B)/run.d $(B)/view.d $(B)/kcat-token.so.d \
-    $(wildcard $(B)/tests/*/*.d $(B)/fuzz/*.d $(B)/demo/*.d $(B)/bench/*.d)
+    $(wildcard $(B)/tests/*/*.d $(B)/fuzz/*.d $(B)/demo/*.d $(B)/bench/*.d $(B)/bench/*/*.d)
 
 clean:
 	rm -rf build
