@@ -179,7 +179,11 @@ class Side:
             future.result(10)
         processes.wait_for(gone, 10, f"{topic} is gone")
         self.cluster.create_topic(topic, 3, assignment=self.turns())
-        self.topic_ids[former] = self.topic_ids[topic]
+        old = self.topic_ids[former] = self.topic_ids[topic]
+        # A broker that is behind still has the old one.
+        processes.wait_for(lambda: all(ids_at(broker, [topic]).get(topic, old) != old
+                                       for broker in self.brokers().values()),
+                           10, f"{topic} is there anew")
         self.learn_ids([topic])
 
     def turns(self):
@@ -194,10 +198,13 @@ class Side:
         assert error == 0, error
 
     def learn_ids(self, topics):
-        answer = next(iter(self.brokers().values())).ask(
-            "Metadata", 12, {"Topics": [{"Name": name} for name in topics]})
-        self.topic_ids |= {t["Name"]: t["TopicId"] for t in answer["Topics"]
-                           if t["ErrorCode"] == 0}
+        self.topic_ids |= ids_at(next(iter(self.brokers().values())), topics)
+
+
+def ids_at(broker, topics):
+    """Name to id, of those of these topics that this broker knows."""
+    answer = broker.ask("Metadata", 12, {"Topics": [{"Name": name} for name in topics]})
+    return {t["Name"]: t["TopicId"] for t in answer["Topics"] if t["ErrorCode"] == 0}
 
 
 # --- records
