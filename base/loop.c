@@ -14,15 +14,15 @@
 
 #include "base/alloc.h"
 #include "base/loop_event.h"
+#include "base/tasks.h"
 
 /* Longer delays are cut to this: some thirty years. */
 #define DELAY_MAX_US UINT64_C(1000000000000000)
 
 struct loop {
     struct event_base *base;
-    uint64_t now_us;           /* 0: not read yet in this turn */
-    struct loop_task *posted;  /* newest first */
-    struct loop_task *running; /* oldest first: the turn's share */
+    uint64_t now_us; /* 0: not read yet in this turn */
+    struct tasks tasks;
     atomic_bool stopping;
     int wake_fd; /* eventfd, for loop_stop */
     struct event wake;
@@ -126,8 +126,7 @@ void loop_free(struct loop *l)
 {
     if (!l)
         return;
-    while (l->posted)
-        loop_cancel(l->posted);
+    tasks_cancel(&l->tasks);
     if (l->clock_fd >= 0) {
         event_del(&l->clock);
         close(l->clock_fd);
@@ -143,54 +142,17 @@ struct event_base *loop_base(struct loop *l)
     return l->base;
 }
 
-static void task_push(struct loop_task **list, struct loop_task *t)
-{
-    t->next = *list;
-    if (t->next)
-        t->next->prev = &t->next;
-    t->prev = list;
-    *list = t;
-}
-
-void loop_task_init(struct loop_task *t, loop_fn *fn, void *arg)
-{
-    *t = (struct loop_task){.fn = fn, .arg = arg};
-}
-
 void loop_post(struct loop *l, struct loop_task *t)
 {
-    if (!t->prev)
-        task_push(&l->posted, t);
+    tasks_post(&l->tasks, t);
 }
 
-void loop_cancel(struct loop_task *t)
-{
-    if (!t->prev)
-        return;
-    *t->prev = t->next;
-    if (t->next)
-        t->next->prev = t->prev;
-    t->next = NULL;
-    t->prev = NULL;
-}
-
-/* Tasks posted while these run belong to the next turn, so two that post each other cannot keep
- * the loop from its descriptors. */
 void loop_run_posted(struct loop *l)
 {
-    if (!l->posted)
+    if (!l->tasks.posted)
         return;
     turn_begins(l);
-    while (l->posted) {
-        struct loop_task *t = l->posted;
-        loop_cancel(t);
-        task_push(&l->running, t); /* turns the order round: first come, first served */
-    }
-    while (l->running) {
-        struct loop_task *t = l->running;
-        loop_cancel(t);
-        t->fn(t->arg);
-    }
+    tasks_run(&l->tasks);
 }
 
 int loop_run(struct loop *l)
@@ -198,7 +160,7 @@ int loop_run(struct loop *l)
     int err = OK;
     while (err == OK && !atomic_load_explicit(&l->stopping, memory_order_acquire)) {
         l->now_us = 0;
-        int flags = EVLOOP_ONCE | (l->posted ? EVLOOP_NONBLOCK : 0);
+        int flags = EVLOOP_ONCE | (l->tasks.posted ? EVLOOP_NONBLOCK : 0);
         if (event_base_loop(l->base, flags) < 0)
             err = ERR_IO;
         else

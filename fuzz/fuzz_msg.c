@@ -6,6 +6,7 @@
  * and encode to the same bytes then. In another version, and after edits, whatever encodes must
  * decode; and what is refused must leave the output empty. A refusal of a request must always have
  * bytes. JSON must be made of all. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,14 +27,6 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 
     return mutate_input(&l, data, size, max, seed);
 }
-
-#define CHECK(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static bool buf_same(const struct buf *a, const struct buf *b)
 {
@@ -59,20 +52,20 @@ static void check_encode(const struct msg *m)
     buf_init(&out, LIMIT_BYTES);
     buf_init(&again, LIMIT_BYTES);
     int err = msg_encode(m, &out);
-    CHECK(err == OK || err == ERR_MALFORMED || err == ERR_LIMIT);
+    assert(err == OK || err == ERR_MALFORMED || err == ERR_LIMIT);
     if (err) {
-        CHECK(out.len == 0);
+        assert(out.len == 0);
     } else {
-        CHECK(out.len == msg_size(m));
+        assert(out.len == msg_size(m));
         struct msg_error e = {0};
         err = msg_decode(&back, &a, m->schema, m->version, &out, 0, out.len, &e);
         if (err)
             fprintf(stderr, "%s %d: %s at %llu\n", m->schema->name, m->version, e.why,
                     (unsigned long long)e.offset);
-        CHECK(err == OK);
-        CHECK(back.unknown_tags == 0);
-        CHECK(msg_encode(&back, &again) == OK);
-        CHECK(buf_same(&out, &again));
+        assert(err == OK);
+        assert(back.unknown_tags == 0);
+        assert(msg_encode(&back, &again) == OK);
+        assert(buf_same(&out, &again));
     }
     buf_release(&out);
     buf_release(&again);
@@ -156,9 +149,9 @@ static void check_reply(const struct msg *request)
     struct msg reply;
     arena_init(&a, 8 * LIMIT_BYTES);
     int err = reply_error(&reply, &a, request, 29);
-    CHECK(err == OK || err == ERR_UNKNOWN || err == ERR_LIMIT);
+    assert(err == OK || err == ERR_UNKNOWN || err == ERR_LIMIT);
     if (!err) {
-        CHECK(msg_size(&reply) > 0);
+        assert(msg_size(&reply) > 0);
         check_encode(&reply);
     }
     arena_release(&a);
@@ -167,9 +160,9 @@ static void check_reply(const struct msg *request)
 static void check_json(const struct msg *m)
 {
     json_t *o = json_from_msg(m, 0);
-    CHECK(o);
+    assert(o);
     char *text = json_dumps(o, JSON_COMPACT);
-    CHECK(text);
+    assert(text);
     free(text);
     json_decref(o);
 }
@@ -189,15 +182,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct msg m;
     buf_init(&in, LIMIT_BYTES);
     buf_init(&second, LIMIT_BYTES);
-    CHECK(buf_append(&in, data + HEAD_BYTES, seam) == OK);
-    CHECK(buf_append(&second, data + HEAD_BYTES + seam, n - seam) == OK);
-    CHECK(buf_move(&in, &second) == OK);
+    assert(buf_append(&in, data + HEAD_BYTES, seam) == OK);
+    assert(buf_append(&second, data + HEAD_BYTES + seam, n - seam) == OK);
+    assert(buf_move(&in, &second) == OK);
     buf_release(&second);
     arena_init(&a, LIMIT_BYTES);
     int err = msg_decode(&m, &a, schema, version, &in, 0, n, NULL);
-    CHECK(err == OK || err == ERR_MALFORMED || err == ERR_LIMIT);
+    assert(err == OK || err == ERR_MALFORMED || err == ERR_LIMIT);
     if (!err) {
-        CHECK(msg_size(&m) <= n || m.version != version);
+        assert(msg_size(&m) <= n || m.version != version);
         check_encode(&m);
         check_json(&m);
         if (schema->request)

@@ -2,7 +2,7 @@
  * top, third what stands in the header, then the body. Whatever two pieces it comes in, or byte by
  * byte, all that is read of it is the same: length, header, events, tree, reason and offset of a
  * refusal; and a beginning never says anything but "more", or what the whole says. */
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,14 +24,6 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 
     return mutate_input(&l, data, size, max, seed);
 }
-
-#define CHECK(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* All that reading a frame says. */
 struct said {
@@ -99,10 +91,10 @@ static void read_body(struct said *s, const struct message *m, int version, cons
     s->offset = e.offset;
     if (s->err == OK) {
         s->unknown = msg.unknown_tags;
-        CHECK(msg_encode(&msg, &again) == OK);
+        assert(msg_encode(&msg, &again) == OK);
         s->again_len = again.len;
         s->again = malloc(again.len + 1);
-        CHECK(s->again);
+        assert(s->again);
         buf_copy_out(&again, 0, s->again, again.len);
     }
     buf_release(&again);
@@ -130,16 +122,16 @@ static void read_frame(struct said *s, const struct message *m, int version, str
 
 static void check_same(const struct said *a, const struct said *b)
 {
-    CHECK(a->length_err == b->length_err && a->len == b->len);
-    CHECK(a->head_err == b->head_err && a->head_why == b->head_why);
-    CHECK(a->body_off == b->body_off && a->correlation == b->correlation);
-    CHECK(a->head.api == b->head.api && a->head.version == b->head.version);
-    CHECK(a->head.correlation == b->head.correlation);
-    CHECK(a->head.client_id_len == b->head.client_id_len);
-    CHECK(memcmp(a->head.client_id_text, b->head.client_id_text, a->head.client_id_len) == 0);
-    CHECK(a->err == b->err && a->why == b->why && a->offset == b->offset);
-    CHECK(a->unknown == b->unknown && a->events == b->events && a->again_len == b->again_len);
-    CHECK(a->again_len == 0 || memcmp(a->again, b->again, a->again_len) == 0);
+    assert(a->length_err == b->length_err && a->len == b->len);
+    assert(a->head_err == b->head_err && a->head_why == b->head_why);
+    assert(a->body_off == b->body_off && a->correlation == b->correlation);
+    assert(a->head.api == b->head.api && a->head.version == b->head.version);
+    assert(a->head.correlation == b->head.correlation);
+    assert(a->head.client_id_len == b->head.client_id_len);
+    assert(memcmp(a->head.client_id_text, b->head.client_id_text, a->head.client_id_len) == 0);
+    assert(a->err == b->err && a->why == b->why && a->offset == b->offset);
+    assert(a->unknown == b->unknown && a->events == b->events && a->again_len == b->again_len);
+    assert(a->again_len == 0 || memcmp(a->again, b->again, a->again_len) == 0);
 }
 
 /* A beginning, as a streamed answer's. */
@@ -154,14 +146,14 @@ static void check_beginning(const struct message *m, int version, const struct s
     int err;
 
     buf_init(&b, LIMIT_BYTES);
-    CHECK(cut == 0 || buf_append(&b, p, cut) == OK);
+    assert(cut == 0 || buf_append(&b, p, cut) == OK);
     err = frame_length(&b, LIMIT_BYTES, &len);
-    CHECK(err == (cut < 4 ? ERR_AGAIN : whole->length_err));
+    assert(err == (cut < 4 ? ERR_AGAIN : whole->length_err));
     if (cut >= 4 && !m->request) {
         buf_drain(&b, 4);
         err = frame_response_head(&b, 0, n - 4, m->api, version, &correlation, &off, &why);
-        CHECK(err == ERR_AGAIN || err == whole->head_err);
-        CHECK(err != OK || (off == whole->body_off && correlation == whole->correlation));
+        assert(err == ERR_AGAIN || err == whole->head_err);
+        assert(err != OK || (off == whole->body_off && correlation == whole->correlation));
     }
     buf_release(&b);
 }
@@ -176,7 +168,7 @@ static void cut_at(struct buf *b, const uint8_t *p, size_t n, size_t piece, size
         if (k == 0 || k > n - at)
             k = k == 0 && piece < n - at ? piece : n - at;
         buf_init(&part, k);
-        CHECK(buf_append(&part, p + at, k) == OK && buf_move(b, &part) == OK);
+        assert(buf_append(&part, p + at, k) == OK && buf_move(b, &part) == OK);
     }
 }
 
@@ -221,13 +213,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_init(&b, LIMIT_BYTES);
     n = size - HEAD_BYTES;
     if (m->request)
-        CHECK(frame_put_request(&b, m->api, version, 7, clients[data[2] & 3], n) == OK);
+        assert(frame_put_request(&b, m->api, version, 7, clients[data[2] & 3], n) == OK);
     else
-        CHECK(frame_put_response(&b, m->api, version, 7, n) == OK);
-    CHECK(n == 0 || buf_append(&b, data + HEAD_BYTES, n) == OK);
+        assert(frame_put_response(&b, m->api, version, 7, n) == OK);
+    assert(n == 0 || buf_append(&b, data + HEAD_BYTES, n) == OK);
     n = b.len;
     flat = malloc(n);
-    CHECK(flat);
+    assert(flat);
     buf_copy_out(&b, 0, flat, n);
     buf_release(&b);
     if (data[2] & 0x80) /* a bent header */

@@ -3,17 +3,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/tasks.h"
 #include "fuzz/world.h"
 
 #define WALL_S INT64_C(1800000000)
 
 struct loop {
-    struct loop_task *first, **last;
+    struct tasks tasks;
     struct loop_timer *timers;
     uint64_t now_us;
 };
-
-static struct loop *only; /* one at a time */
 
 struct loop_timer {
     struct loop_timer *next, **prev;
@@ -38,15 +37,13 @@ struct loop *loop_new(void)
 
     if (!l)
         abort();
-    only = l;
-    l->last = &l->first;
     l->now_us = UINT64_C(1000000000);
     return l;
 }
 
 void loop_free(struct loop *l)
 {
-    world_must(!l->first && !l->timers, "timers or tasks are left");
+    world_must(!l->tasks.posted && !l->timers, "timers or tasks are left");
     free(l);
 }
 
@@ -73,41 +70,16 @@ int loop_on_clock_jump(struct loop *l, loop_fn *fn, void *arg)
     return OK;
 }
 
-void loop_task_init(struct loop_task *t, loop_fn *fn, void *arg)
-{
-    *t = (struct loop_task){.fn = fn, .arg = arg};
-}
-
 void loop_post(struct loop *l, struct loop_task *t)
 {
-    if (t->prev)
-        return;
-    t->next = NULL;
-    t->prev = l->last;
-    *l->last = t;
-    l->last = &t->next;
-}
-
-void loop_cancel(struct loop_task *t)
-{
-    if (!t->prev)
-        return;
-    *t->prev = t->next;
-    if (t->next)
-        t->next->prev = t->prev;
-    else
-        only->last = t->prev;
-    t->prev = NULL;
+    tasks_post(&l->tasks, t);
 }
 
 void loop_run_posted(struct loop *l)
 {
-    for (unsigned n = 0; l->first; n++) {
-        struct loop_task *t = l->first;
-
+    for (unsigned n = 0; l->tasks.posted; n++) {
         world_must(n < 100000, "the loop does not come to rest");
-        loop_cancel(t);
-        t->fn(t->arg);
+        tasks_run(&l->tasks);
     }
 }
 

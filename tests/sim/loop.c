@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/tasks.h"
 #include "tests/sim/net.h"
 #include "tests/sim/sim.h"
 
@@ -19,8 +20,7 @@ struct loop {
     struct loop *next;
     struct loop_io *ios;
     struct loop_timer *timers;
-    struct loop_task *posted;  /* newest first */
-    struct loop_task *running; /* oldest first */
+    struct tasks tasks;
     struct loop_urgent *urgent;
     loop_fn *clock_fn;
     void *clock_arg;
@@ -70,7 +70,7 @@ unsigned sim_loop_objects(void)
 
 bool sim_loop_busy(const struct loop *l)
 {
-    if (l->posted || l->clock_due || sim_loop_due_us(l) <= sim.now_us)
+    if (l->tasks.posted || l->clock_due || sim_loop_due_us(l) <= sim.now_us)
         return true;
     for (const struct loop_io *io = l->ios; io; io = io->next)
         if (io->mask && net_ready(io->fd, io->mask))
@@ -181,8 +181,7 @@ void loop_free(struct loop *l)
 {
     if (!l)
         return;
-    while (l->posted)
-        loop_cancel(l->posted);
+    tasks_cancel(&l->tasks);
     if (l->ios || l->timers || l->urgent)
         sim_violation("a loop ends with descriptors, timers or mailboxes in it");
     for (struct loop **at = &loops; *at; at = &(*at)->next) {
@@ -334,47 +333,12 @@ bool loop_timer_pending(const struct loop_timer *t)
 
 /* --- tasks */
 
-static void task_push(struct loop_task **list, struct loop_task *t)
-{
-    t->next = *list;
-    if (t->next)
-        t->next->prev = &t->next;
-    t->prev = list;
-    *list = t;
-}
-
-void loop_task_init(struct loop_task *t, loop_fn *fn, void *arg)
-{
-    *t = (struct loop_task){.fn = fn, .arg = arg};
-}
-
 void loop_post(struct loop *l, struct loop_task *t)
 {
-    if (!t->prev)
-        task_push(&l->posted, t);
-}
-
-void loop_cancel(struct loop_task *t)
-{
-    if (!t->prev)
-        return;
-    *t->prev = t->next;
-    if (t->next)
-        t->next->prev = t->prev;
-    t->next = NULL;
-    t->prev = NULL;
+    tasks_post(&l->tasks, t);
 }
 
 void loop_run_posted(struct loop *l)
 {
-    while (l->posted) {
-        struct loop_task *t = l->posted;
-        loop_cancel(t);
-        task_push(&l->running, t);
-    }
-    while (l->running) {
-        struct loop_task *t = l->running;
-        loop_cancel(t);
-        t->fn(t->arg);
-    }
+    tasks_run(&l->tasks);
 }

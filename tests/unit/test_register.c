@@ -35,9 +35,11 @@ static char *control_plane(struct httpd *d, const char *request)
     status = plane.status;
     snprintf(plane.requests[plane.count++ % 20], sizeof(plane.requests[0]), "%s", request);
     if (status == 200 && strncmp(request, "GET ", 4) == 0) {
-        char id[64] = "", *end = strstr(request, " HTTP");
-        for (const char *at = end; at > request && at[-1] != '/'; at--)
-            snprintf(id, sizeof(id), "\"%.*s\"", (int)(end - at + 1), at - 1);
+        const char *end = strstr(request, " HTTP"), *begin = end;
+        char id[64];
+        while (begin[-1] != '/')
+            begin--;
+        snprintf(id, sizeof(id), "\"%.*s\"", (int)(end - begin), begin);
         out = plane.unavailable         ? httpd_ok("{\"state\":\"UNAVAILABLE\"}")
               : strstr(plane.known, id) ? httpd_ok(plane.known)
                                         : httpd_status(404, "", "{}");
