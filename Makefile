@@ -86,7 +86,7 @@ SIM_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c))
 SIM_WRAP := free socket connect close recv readv sendmsg setsockopt getsockopt shutdown eventfd \
             eventfd_read eventfd_write getrandom resolve_port_new resolve_port_free resolve_ask \
             resolve_cancel audit_ring_new audit_ring_free audit_put audit_ok change_ack_bar \
-            change_ack_done
+            change_ack_done EVP_DigestVerify
 SIM_SEEDS ?= 2000
 $(B)/sim: $(SIM_OBJS) $(LIB)
 	$(CC) $(LDFLAGS) $(SIM_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LDLIBS)

@@ -20,7 +20,7 @@ static const char *const full = "the table of live blocks is full";
 
 static size_t place(uintptr_t p)
 {
-    return (size_t)(sim_mix(p, 7) & (slots - 1));
+    return (size_t)((p * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (slots - 1));
 }
 
 static void put(uintptr_t p)

@@ -43,7 +43,7 @@ struct client {
     bool in, barred, ended, refused;
     struct rights rights; /* as let in */
     struct versions versions[SCHEMA_KEY_MAX + 1];
-    struct asked flight[FLIGHT_MAX];
+    struct asked *flight; /* FLIGHT_MAX; one is set when it is sent */
     unsigned sent, seen;
     uint32_t sequence;           /* of its produced records */
     uint8_t arrived[64];         /* bits: which of them have reached a broker */
@@ -620,6 +620,7 @@ void client_start(void)
     struct net_weather w = net_some_weather(world.calm);
     struct sockaddr_storage peer = {0};
     struct sockaddr_in *in = (struct sockaddr_in *)(void *)&peer;
+    c->flight = malloc(FLIGHT_MAX * sizeof(*c->flight));
     clients[++nclients] = c;
     c->number = nclients;
     c->manner = sim_chance(world.calm ? 70 : 40) ? HONEST : (enum manner)sim_below(MANNERS);
@@ -675,6 +676,7 @@ void clients_end(void)
     for (unsigned i = 1; i <= nclients; i++) {
         sim_event_cancel(&clients[i]->act);
         sim_event_cancel(&clients[i]->release);
+        free(clients[i]->flight);
         free(clients[i]);
     }
     nclients = 0;

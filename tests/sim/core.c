@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* More than any run has at a time. */
@@ -15,12 +16,13 @@ static struct sim_event *heap[EVENTS_MAX + 1];
 static unsigned nheap;
 static uint64_t order;
 
-uint64_t sim_mix(uint64_t a, uint64_t b)
+void sim_fill(uint8_t *out, size_t n, uint64_t key)
 {
-    uint64_t z = a * UINT64_C(0x9e3779b97f4a7c15) + b + UINT64_C(0x632be59bd9b4e019);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
+    size_t i = 0;
+    for (uint64_t v = key; i < n; i += 8) {
+        v = v * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        memcpy(out + i, &v, n - i < 8 ? n - i : 8);
+    }
 }
 
 void sim_begin(uint64_t seed, bool trace)
@@ -175,14 +177,6 @@ static struct loop *pick_loop(bool event_due)
     return picked;
 }
 
-static bool any_busy(void)
-{
-    for (struct loop *l = sim_loop_next(NULL); l; l = sim_loop_next(l))
-        if (sim_loop_busy(l))
-            return true;
-    return false;
-}
-
 /* Nothing is to be done now: time passes. */
 static bool wait_for_next(uint64_t until_us)
 {
@@ -200,13 +194,14 @@ static bool wait_for_next(uint64_t until_us)
 bool sim_step(uint64_t until_us)
 {
     bool due = nheap && heap[1]->at_us <= sim.now_us;
-    if (!due && !any_busy()) {
+    struct loop *l = pick_loop(due);
+    if (!due && !l) {
         if (!wait_for_next(until_us))
             return false;
         due = nheap && heap[1]->at_us <= sim.now_us;
+        l = pick_loop(due);
     }
     sim.steps++;
-    struct loop *l = pick_loop(due);
     if (l) {
         sim_loop_turn(l);
     } else if (due) {

@@ -19,7 +19,10 @@
 struct loop {
     struct loop *next;
     struct loop_io *ios;
+    struct loop_io *stirred; /* which may be ready; the others are not */
+    uint64_t nios;           /* that there have been */
     struct loop_timer *timers;
+    uint64_t due_us; /* of the first timer; 0: to be looked for */
     struct tasks tasks;
     struct loop_urgent *urgent;
     loop_fn *clock_fn;
@@ -31,8 +34,11 @@ struct loop {
 struct loop_io {
     struct loop *loop;
     struct loop_io *next, **prev;
+    struct loop_io *next_stirred;
+    uint64_t number; /* in its loop */
     int fd;
     unsigned mask;
+    bool stirred;
     loop_io_fn *fn;
     void *arg;
 };
@@ -68,23 +74,61 @@ unsigned sim_loop_objects(void)
     return objects;
 }
 
-bool sim_loop_busy(const struct loop *l)
+/* Most descriptors wait at any time, so only those are asked that something has happened to. */
+void loop_io_stir(struct loop_io *io)
+{
+    if (!io || io->stirred)
+        return;
+    io->stirred = true;
+    io->next_stirred = io->loop->stirred;
+    io->loop->stirred = io;
+}
+
+static void loop_io_calm(struct loop_io *io)
+{
+    struct loop_io **at = &io->loop->stirred;
+    if (!io->stirred)
+        return;
+    while (*at != io)
+        at = &(*at)->next_stirred;
+    *at = io->next_stirred;
+    io->stirred = false;
+}
+
+bool sim_loop_busy(struct loop *l)
 {
     if (l->tasks.posted || l->clock_due || sim_loop_due_us(l) <= sim.now_us)
         return true;
-    for (const struct loop_io *io = l->ios; io; io = io->next)
-        if (io->mask && net_ready(io->fd, io->mask))
+    for (struct loop_io *io = l->stirred, *next; io; io = next) {
+        unsigned what = net_ready(io->fd, io->mask);
+        next = io->next_stirred;
+        if (what & (LOOP_READ | LOOP_WRITE))
             return true;
+        if (!what)
+            loop_io_calm(io);
+    }
     return false;
 }
 
-uint64_t sim_loop_due_us(const struct loop *l)
+uint64_t sim_loop_due_us(struct loop *l)
 {
-    uint64_t due = NEVER_US;
+    if (l->due_us)
+        return l->due_us;
+    l->due_us = NEVER_US;
     for (const struct loop_timer *t = l->timers; t; t = t->next)
-        if (t->due_us && t->due_us < due)
-            due = t->due_us;
-    return due;
+        if (t->due_us && t->due_us < l->due_us)
+            l->due_us = t->due_us;
+    return l->due_us;
+}
+
+static void timer_put(struct loop_timer *t, uint64_t due_us)
+{
+    struct loop *l = t->loop;
+    if (t->due_us && t->due_us == l->due_us)
+        l->due_us = 0;
+    t->due_us = due_us;
+    if (due_us && due_us < l->due_us)
+        l->due_us = due_us;
 }
 
 void sim_clock_jump(int64_t by_s)
@@ -94,25 +138,36 @@ void sim_clock_jump(int64_t by_s)
         l->clock_due = l->clock_fn != NULL;
 }
 
-static void ready_add(struct loop_io *io, struct loop_timer *t, unsigned what)
+/* The newest first, whatever order they were stirred in. */
+static void collect_ios(struct loop *l)
 {
-    if (nready < READY_MAX)
-        ready[nready++] = (struct ready){io, t, what};
+    struct loop_io *next;
+    for (struct loop_io *io = l->stirred; io; io = next) {
+        unsigned what = net_ready(io->fd, io->mask), at = nready;
+        next = io->next_stirred;
+        if (!what)
+            loop_io_calm(io);
+        if (!(what & (LOOP_READ | LOOP_WRITE)) || nready + 2 > READY_MAX)
+            continue;
+        unsigned n = what & LOOP_READ && what & LOOP_WRITE ? 2 : 1;
+        for (; at > 0 && ready[at - 1].io->number < io->number; at--)
+            ready[at - 1 + n] = ready[at - 1];
+        if (what & LOOP_READ)
+            ready[at++] = (struct ready){io, NULL, LOOP_READ};
+        if (what & LOOP_WRITE)
+            ready[at] = (struct ready){io, NULL, LOOP_WRITE};
+        nready += n;
+    }
 }
 
 static void collect(struct loop *l)
 {
     nready = 0;
-    for (struct loop_io *io = l->ios; io; io = io->next) {
-        unsigned what = io->mask ? net_ready(io->fd, io->mask) : 0;
-        if (what & LOOP_READ)
-            ready_add(io, NULL, LOOP_READ);
-        if (what & LOOP_WRITE)
-            ready_add(io, NULL, LOOP_WRITE);
-    }
-    for (struct loop_timer *t = l->timers; t; t = t->next)
-        if (t->due_us && t->due_us <= sim.now_us)
-            ready_add(NULL, t, 0);
+    collect_ios(l);
+    if (sim_loop_due_us(l) <= sim.now_us)
+        for (struct loop_timer *t = l->timers; t; t = t->next)
+            if (t->due_us && t->due_us <= sim.now_us && nready < READY_MAX)
+                ready[nready++] = (struct ready){NULL, t, 0};
     for (unsigned i = nready; i > 1; i--) {
         unsigned k = (unsigned)sim_below(i);
         struct ready swap = ready[i - 1];
@@ -139,7 +194,7 @@ static void call(struct loop *l, struct ready *r)
         r->io->fn(r->io->arg, r->what);
         serve_urgent(l);
     } else if (r->timer && r->timer->due_us && r->timer->due_us <= l->turn_us) {
-        r->timer->due_us = 0;
+        timer_put(r->timer, 0);
         r->timer->fn(r->timer->arg);
     }
 }
@@ -256,6 +311,8 @@ struct loop_io *loop_io_new(struct loop *l, int fd, loop_io_fn *fn, void *arg)
     if (io->next)
         io->next->prev = &io->next;
     l->ios = io;
+    io->number = l->nios++;
+    net_watch(fd, io);
     objects++;
     return io;
 }
@@ -267,6 +324,8 @@ void loop_io_free(struct loop_io *io)
     for (unsigned i = 0; i < nready; i++)
         if (ready[i].io == io)
             ready[i].io = NULL;
+    loop_io_calm(io);
+    net_watch(io->fd, NULL);
     *io->prev = io->next;
     if (io->next)
         io->next->prev = io->prev;
@@ -280,6 +339,7 @@ int loop_io_want(struct loop_io *io, unsigned mask)
     if (mask & ~io->mask && sim.in_gate && sim.fail_in && sim_below((uint64_t)sim.fail_in * 8) == 0)
         return ERR_IO;
     io->mask = mask;
+    loop_io_stir(io);
     return OK;
 }
 
@@ -306,6 +366,7 @@ void loop_timer_free(struct loop_timer *t)
     for (unsigned i = 0; i < nready; i++)
         if (ready[i].timer == t)
             ready[i].timer = NULL;
+    timer_put(t, 0);
     *t->prev = t->next;
     if (t->next)
         t->next->prev = t->prev;
@@ -317,13 +378,13 @@ void loop_timer_free(struct loop_timer *t)
 int loop_timer_set(struct loop_timer *t, uint64_t delay_us)
 {
     uint64_t far = UINT64_C(1000000000000000);
-    t->due_us = loop_now_us(t->loop) + (delay_us < far ? delay_us : far) + sim_below(3000);
+    timer_put(t, loop_now_us(t->loop) + (delay_us < far ? delay_us : far) + sim_below(3000));
     return OK;
 }
 
 void loop_timer_clear(struct loop_timer *t)
 {
-    t->due_us = 0;
+    timer_put(t, 0);
 }
 
 bool loop_timer_pending(const struct loop_timer *t)

@@ -1,8 +1,10 @@
-/* usage: sim [--seeds N] [--first N] [--seed N [--trace]] [--twice]
+/* usage: sim [--seeds N] [--first N] [--seed N [--trace]] [--twice] [--hashes]
  *
  * Runs seeds first .. first + N - 1, one after another; stops at the first that breaks a rule, with
- * exit code 1 and how to replay it. --twice runs each seed two times and compares what happened.
+ * exit code 1 and how to replay it. --twice runs each seed two times and compares what happened;
+ * --hashes prints the hash of all that happened in each.
  * The last line says how many seeds passed and what they did. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,10 +76,17 @@ static uint64_t run(uint64_t seed, bool trace, struct sums *sum)
     return sim.hash;
 }
 
+/* What one seed has used serves the next, instead of going back to the kernel and coming again. */
+static void keep_memory(void)
+{
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    mallopt(M_MMAP_THRESHOLD, 1 << 25);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t first = 1, seeds = 100;
-    bool trace = false, twice = false;
+    bool trace = false, twice = false, hashes = false;
     struct sums sum = {0}, other = {0};
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
@@ -85,6 +94,8 @@ int main(int argc, char **argv)
             trace = true;
         } else if (strcmp(argv[i], "--twice") == 0) {
             twice = true;
+        } else if (strcmp(argv[i], "--hashes") == 0) {
+            hashes = true;
         } else if (strcmp(argv[i], "--seed") == 0 || strcmp(argv[i], "--first") == 0) {
             seeds = strcmp(argv[i], "--seed") == 0 ? 1 : seeds;
             first = strtoull(value, NULL, 10);
@@ -93,17 +104,19 @@ int main(int argc, char **argv)
             seeds = strtoull(value, NULL, 10);
             i++;
         } else {
-            fprintf(stderr, "usage: sim [--seeds N] [--first N] [--seed N [--trace]] [--twice]\n");
+            fprintf(stderr, "usage: sim [--seeds N] [--first N] [--seed N [--trace]] [--twice] "
+                            "[--hashes]\n");
             return 2;
         }
     }
+    keep_memory();
     log_setup(trace ? LOG_DEBUG : (enum log_level) - 1, false);
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         uint64_t hash = run(seed, trace, &sum);
         if (twice && run(seed, false, &other) != hash)
             sim_violation("the same seed took another course");
-        if (trace)
-            printf("hash %016lx\n", (unsigned long)hash);
+        if (trace || hashes)
+            printf("seed %lu hash %016lx\n", (unsigned long)seed, (unsigned long)hash);
     }
     printf("%lu seeds from %lu: %lu steps, %lu simulated seconds, %lu requests at brokers, "
            "%lu answers at clients, %lu times records, %lu sessions revoked, %lu allocations "

@@ -62,6 +62,7 @@ struct descriptor {
     uint64_t ready_us; /* of an eventfd: seen by its loop from then on */
     struct sim_event wake;
     struct net_conn *conn;
+    struct loop_io *io; /* who watches it */
 };
 
 static struct descriptor fds[FDS_MAX];
@@ -135,6 +136,13 @@ static uint64_t latency(const struct net_conn *c)
     return 1 + sim_below(c->weather.latency_us);
 }
 
+/* Its descriptor may have become ready. */
+static void stir(const struct net_conn *c)
+{
+    if (c->fd >= 0)
+        loop_io_stir(fds[c->fd - FD_FIRST].io);
+}
+
 static void pipe_go(struct net_conn *c, struct pipe *p)
 {
     if (!sim_event_set(&p->hop) && (p->arrived < p->len || (p->fin && !p->fin_arrived)))
@@ -167,6 +175,7 @@ static void hop_in(void *arg)
         return;
     }
     size_t n = pipe_hop(c, &c->in);
+    stir(c);
     sim_note("to gate", c->id, n, c->in.fin_arrived);
     pipe_go(c, &c->in);
 }
@@ -180,6 +189,7 @@ static void hop_out(void *arg)
         /* Bytes for who has closed: a reset comes back. */
         if (c->out.len > 0) {
             c->cut = true;
+            stir(c);
             pipe_drop(&c->in);
             pipe_drop(&c->out);
             sim_note("bounced", c->id, 0, 0);
@@ -189,6 +199,7 @@ static void hop_out(void *arg)
     if (c->held)
         return; /* net_hold sets it going again */
     size_t n = pipe_hop(c, &c->out);
+    stir(c);
     if (n > 0 && c->barred)
         sim_violation("connection %u: %zu bytes arrive after the revocation", c->id, n);
     sim_note("from gate", c->id, n, c->out.fin_arrived);
@@ -267,7 +278,7 @@ unsigned net_ready(int fd, unsigned mask)
     if (!d)
         return 0;
     if (d->kind == FD_EVENT)
-        return d->count > 0 && d->ready_us <= sim.now_us ? mask & LOOP_READ : 0;
+        return d->count == 0 ? 0 : d->ready_us <= sim.now_us ? mask & LOOP_READ : NET_SOON;
     const struct net_conn *c = d->conn;
     if (c->error || (c->cut && !c->connecting))
         return mask;
@@ -278,6 +289,14 @@ unsigned net_ready(int fd, unsigned mask)
     if (room(c) > 0)
         is |= LOOP_WRITE;
     return is & mask;
+}
+
+void net_watch(int fd, struct loop_io *io)
+{
+    struct descriptor *d = find(fd);
+    if (d)
+        d->io = io;
+    loop_io_stir(io);
 }
 
 /* A connection attempt arrives, or the news of a reset. */
@@ -291,6 +310,7 @@ static void on_course(void *arg)
         c->established = listener && listener(c->ip, c->port, c);
         c->actor_open = c->established;
         c->error = c->established ? 0 : ECONNREFUSED;
+        stir(c);
         sim_note(c->established ? "connected" : "refused", c->id, c->port, 0);
         if (c->established && c->actor->opened)
             c->actor->opened(c->arg);
@@ -321,6 +341,7 @@ static void cut_by_gate(struct net_conn *c)
     if (c->cut)
         return;
     c->cut = c->cut_by_gate = true;
+    stir(c);
     pipe_drop(&c->in);
     pipe_drop(&c->out);
     sim_note("cut", c->id, 0, 0);
@@ -529,6 +550,7 @@ int __wrap_eventfd_write(int fd, eventfd_t v)
         sim_event_in(&d->wake, delay);
     }
     d->count += v;
+    loop_io_stir(d->io);
     return 0;
 }
 
@@ -661,6 +683,7 @@ void net_close(struct net_conn *c, bool cut)
     if (c->cut)
         return;
     sim_note(cut ? "actor cut" : "actor end", c->id, 0, 0);
+    stir(c);
     if (cut) {
         c->cut = true;
         pipe_drop(&c->in);

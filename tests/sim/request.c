@@ -178,10 +178,8 @@ void request_records(unsigned client, uint32_t sequence, unsigned topic, int32_t
 {
     uint32_t head[6] = {0x44525052u, client, sequence, topic, (uint32_t)partition, (uint32_t)n};
     memcpy(out, head, PRODUCED_HEAD);
-    for (size_t i = PRODUCED_HEAD; i < n; i += 8) {
-        uint64_t v = sim_mix(sim_mix(client, sequence), sim_mix(topic * 64 + head[4], i));
-        memcpy(out + i, &v, n - i < 8 ? n - i : 8);
-    }
+    sim_fill(out + PRODUCED_HEAD, n - PRODUCED_HEAD,
+             sim_mix(sim_mix(client, sequence), topic * 64 + head[4]));
 }
 
 static const struct topic *topic_of(const struct node *t, enum field_name name)

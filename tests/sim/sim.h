@@ -53,7 +53,15 @@ uint64_t sim_below(uint64_t n);
 uint64_t sim_between(uint64_t lo, uint64_t hi);
 bool sim_chance(unsigned percent);
 /* A pure function of its arguments, for contents that both ends can work out. */
-uint64_t sim_mix(uint64_t a, uint64_t b);
+static inline uint64_t sim_mix(uint64_t a, uint64_t b)
+{
+    uint64_t z = a * UINT64_C(0x9e3779b97f4a7c15) + b + UINT64_C(0x632be59bd9b4e019);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+/* Bytes that follow from key, no two stretches of them alike. */
+void sim_fill(uint8_t *out, size_t n, uint64_t key);
 /* What happened, for trace and hash. what is constant text. */
 void sim_note(const char *what, uint64_t a, uint64_t b, uint64_t c);
 /* A rule was broken: prints it and ends the process with exit code 1. */
@@ -76,8 +84,8 @@ bool sim_step(uint64_t until_us);
 
 /* --- loop.c: what the core asks of a loop */
 struct loop *sim_loop_next(struct loop *l); /* NULL: the first */
-bool sim_loop_busy(const struct loop *l);   /* something to do now */
-uint64_t sim_loop_due_us(const struct loop *l);
+bool sim_loop_busy(struct loop *l);         /* something to do now */
+uint64_t sim_loop_due_us(struct loop *l);
 void sim_loop_turn(struct loop *l);
 void sim_clock_jump(int64_t by_s);
 unsigned sim_loop_objects(void); /* descriptors and timers that live */

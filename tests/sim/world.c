@@ -105,20 +105,12 @@ unsigned world_coordinator(const void *key, size_t n)
     return (unsigned)(h % WORLD_BROKERS);
 }
 
-static void fill(uint8_t *out, size_t n, uint64_t key)
-{
-    for (size_t i = 0; i < n; i += 8) {
-        uint64_t v = sim_mix(key, i);
-        memcpy(out + i, &v, n - i < 8 ? n - i : 8);
-    }
-}
-
 static void batch(const struct batch_head *h, uint8_t *out)
 {
     memcpy(out, h, sizeof(*h));
-    fill(out + BATCH_HEAD, h->bytes - BATCH_HEAD,
-         sim_mix(sim_mix(h->topic, h->partition),
-                 (uint64_t)h->offset + (uint64_t)h->incarnation * 7919));
+    sim_fill(out + BATCH_HEAD, h->bytes - BATCH_HEAD,
+             sim_mix(sim_mix(h->topic, h->partition),
+                     (uint64_t)h->offset + (uint64_t)h->incarnation * 7919));
 }
 
 void world_batch(const struct topic *t, int32_t partition, int64_t offset, uint8_t *out)
@@ -157,7 +149,6 @@ int64_t world_wall_s(void)
 
 /* --- tokens */
 
-/* Ed25519 signs alike each time, so bytes replay as well. */
 static EVP_PKEY *signing_key(unsigned which)
 {
     static EVP_PKEY *keys[2];
@@ -204,7 +195,12 @@ char *world_token(struct token *t, unsigned how)
              "\"jti\":\"%s\"%s%s}",
              how == 2 ? "https://idp.example.org" : ISSUER, how == 3 ? "other" : "sluice",
              tr->subject, (long)t->exp, (long)t->iat, t->jti, transfer, rights);
-    return token_sign("EdDSA", signing_key(how == 4), "{\"alg\":\"EdDSA\",\"kid\":\"k1\"}", claims);
+    uint8_t mark[TOKEN_MARK_BYTES];
+    char *input = token_input("{\"alg\":\"EdDSA\",\"kid\":\"k1\"}", claims);
+    token_mark(signing_key(how == 4), (const uint8_t *)input, strlen(input), mark);
+    char *token = token_join(input, mark, sizeof(mark));
+    free(input);
+    return token;
 }
 
 struct keyring *world_keys(void);

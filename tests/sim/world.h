@@ -6,6 +6,8 @@
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
 
+#include <openssl/types.h>
+
 #include "base/mailbox.h"
 #include "codec/frame.h"
 #include "codec/msg.h"
@@ -132,6 +134,10 @@ bool world_batches_ok(const struct topic *t, int32_t partition, int64_t from, co
 int64_t world_wall_s(void);
 /* The signed token as text, malloc'ed. how: how it is bad, from 1; 0: good. */
 char *world_token(struct token *t, unsigned how);
+
+/* --- sign.c: what stands for the signature of a token */
+#define TOKEN_MARK_BYTES 64 /* as of Ed25519 */
+void token_mark(const EVP_PKEY *key, const uint8_t *text, size_t len, uint8_t *out);
 
 /* --- control.c: the control thread, and the weather of the world */
 void control_begin(void);
