@@ -379,13 +379,14 @@ static int read_stream_header(struct upstream *u)
     return OK;
 }
 
-/* Progress, or a receiver that takes again: those who wait behind it start anew. */
+/* Progress, or a receiver that takes again. Those who wait behind it start anew: the broker cannot
+ * answer them before, and their end would cut this answer as well. */
 static void deadlines_move(struct upstream *u)
 {
     uint64_t at_us = ms_from_now(u, u->cluster->config->upstream.request_timeout_ms);
     if (u->current->deadline_us < at_us)
         u->current->deadline_us = at_us;
-    for (struct upstream_call *call = u->sent; u->stalled && call; call = call->next)
+    for (struct upstream_call *call = u->sent; call; call = call->next)
         if (call->deadline_us < at_us)
             call->deadline_us = at_us;
 }
