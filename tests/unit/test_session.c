@@ -527,7 +527,7 @@ static void audited_in_sum(void **state)
 static void expiry(void **state)
 {
     (void)state;
-    login_with(&c, &(struct token_wish){.life_s = 1});
+    login_with(&c, &(struct token_wish){.life_s = 4}); /* above 3 s are left: seconds are whole */
     ask(&c, 12, 0, "{'groupId':'bob'}");
     struct asked *a = broker_gets(1, 12, 0, "{'groupId':'bob'}");
     while (bed.gate->first->state != SESSION_DRAINING)
