@@ -13,9 +13,8 @@
 #include <string.h>
 
 #include "auth/b64url.h"
-#include "auth/jws.h"
-#include "auth/jwt_sign.h"
-#include "auth/text.h"
+#include "auth/jws_sign.h"
+#include "base/alloc.h"
 
 #define RSA_BYTES_MAX (JWKS_RSA_BITS_MAX / 8)
 #define HASH_BYTES    32
@@ -132,7 +131,6 @@ int signing_key_load(const char *pem, unsigned algorithms, struct signing_key *o
 
     memset(out, 0, sizeof(*out));
     *why = "it holds no private key that could be read";
-    out->pem = pem;
     out->pkey = pem ? read_pem(pem) : NULL;
     if (!out->pkey)
         return ERR_CONFIG;
@@ -143,7 +141,6 @@ int signing_key_load(const char *pem, unsigned algorithms, struct signing_key *o
     if (!(alg->bit & algorithms))
         goto bad;
     out->alg = alg->name;
-    out->bit = alg->bit;
     *why = "out of memory";
     if (thumbprint(out->pkey, out->kid))
         return OK;
@@ -198,67 +195,17 @@ json_t *signing_keys_jwks(const struct issuer_config *c, const char **why)
 
 /* --- signing */
 
-/* PS256 and EdDSA, which libjwt does not know. */
-static bool signature_by_openssl(const struct signing_key *k, const char *text, uint8_t *out,
-                                 size_t *n)
-{
-    const struct jws_algorithm *alg = jws_algorithm(k->alg);
-    EVP_MD_CTX *md = EVP_MD_CTX_new();
-    EVP_PKEY_CTX *ctx = NULL;
-    bool ok;
-
-    ok = md && EVP_DigestSignInit_ex(md, &ctx, alg->digest, NULL, NULL, k->pkey, NULL) == 1;
-    if (ok && alg->padding)
-        ok = EVP_PKEY_CTX_set_rsa_padding(ctx, alg->padding) == 1;
-    if (ok && alg->padding == RSA_PKCS1_PSS_PADDING)
-        ok = EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1;
-    ok = ok && EVP_DigestSign(md, out, n, (const uint8_t *)text, strlen(text)) == 1;
-    EVP_MD_CTX_free(md);
-    ERR_clear_error();
-    return ok;
-}
-
-static char *sign_by_openssl(const struct signing_key *k, const char *claims)
-{
-    uint8_t signature[JWS_SIGNATURE_BYTES_MAX];
-    size_t n = sizeof(signature), at, claims_len = strlen(claims);
-    char header[128], *out;
-    int len = snprintf(header, sizeof(header), "{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"JWT\"}",
-                       k->alg, k->kid);
-
-    if (len < 0 || (size_t)len >= sizeof(header))
-        return NULL;
-    out = sl_malloc(B64URL_ROOM((size_t)len) + B64URL_ROOM(claims_len) +
-                    B64URL_ROOM(sizeof(signature)));
-    if (!out)
-        return NULL;
-    b64url_encode((const uint8_t *)header, (size_t)len, out);
-    at = strlen(out);
-    out[at++] = '.';
-    b64url_encode((const uint8_t *)claims, claims_len, out + at);
-    if (!signature_by_openssl(k, out, signature, &n)) {
-        signing_token_free(out);
-        return NULL;
-    }
-    at += strlen(out + at);
-    out[at++] = '.';
-    b64url_encode(signature, n, out + at);
-    return out;
-}
-
 int signing_key_sign(const struct signing_key *k, const json_t *claims, char **token)
 {
     char *text = json_dumps(claims, JSON_COMPACT);
-
+    char header[128];
+    int len = snprintf(header, sizeof(header), "{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"JWT\"}",
+                       k->alg, k->kid);
     int rc = ERR_NOMEM;
 
     *token = NULL;
-    if (text)
-        rc = jwt_sign(k->alg, k->pem, k->kid, text, token);
-    if (rc == ERR_UNKNOWN) {
-        *token = sign_by_openssl(k, text);
-        rc = *token ? OK : ERR_NOMEM;
-    }
+    if (text && len > 0 && (size_t)len < sizeof(header))
+        rc = jws_sign(jws_algorithm(k->alg), k->pkey, header, text, token);
     if (text)
         OPENSSL_cleanse(text, strlen(text));
     free(text);

@@ -15,9 +15,7 @@
 
 struct signing_key {
     void *pkey;      /* EVP_PKEY * */
-    const char *pem; /* the configuration's; must outlive the key */
     const char *alg; /* as in RFC 7518 and 8037 */
-    enum jwt_alg bit;
     char kid[SIGNING_KID_BYTES];
 };
 
@@ -35,8 +33,8 @@ json_t *signing_public_jwk(const void *pkey) SL_MUST;
 /* All keys of an issuer of our own as a JWK Set, for signing and checking alike. NULL with why. */
 json_t *signing_keys_jwks(const struct issuer_config *c, const char **why) SL_MUST;
 
-/* The JWS of claims by this key. Freed by signing_token_free. ERR_NOMEM also for what OpenSSL or
- * libjwt could not do. */
+/* The JWS of claims by this key. Freed by signing_token_free. ERR_NOMEM also for what OpenSSL
+ * could not do. */
 int signing_key_sign(const struct signing_key *k, const json_t *claims, char **token) SL_MUST;
 /* Wipes it; NULL is fine. */
 void signing_token_free(char *token);
