@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "auth/b64url.h"
+#include "auth/memory.h"
 #include "auth/signing_key.h"
 #include "auth/strict_json.h"
 #include "config/outgoing.h"
@@ -199,15 +200,18 @@ static json_t *multibase_jwk(const char *text, size_t n)
     return jwk;
 }
 
-/* Takes keys; the set that jwks_parse makes of them, so that one place says which keys are good. */
-static int set_of(json_t *keys, struct jwks **out)
+/* Takes keys; the set that jwks_parse makes of them, so that one place says which keys are good. A
+ * text that was made with too little memory may lack something. */
+static int set_of(json_t *keys, unsigned watch, struct jwks **out)
 {
     json_t *doc = keys ? json_pack("{s:o}", "keys", keys) : NULL;
     char *text = doc ? json_dumps(doc, JSON_COMPACT) : NULL;
     char err[128];
     unsigned ignored;
-    int rc = text ? jwks_parse(text, strlen(text), out, &ignored, err, sizeof(err)) : ERR_NOMEM;
+    int rc = ERR_NOMEM;
 
+    if (text && !memory_was_short(watch))
+        rc = jwks_parse(text, strlen(text), out, &ignored, err, sizeof(err));
     free(text);
     json_decref(doc);
     return rc == ERR_LIMIT ? ERR_UNKNOWN : rc;
@@ -231,6 +235,7 @@ static bool jwk_add(json_t *keys, json_t *jwk, const char *kid)
 int did_key_set(const char *did, const char *kid, struct jwks **out)
 {
     const char *text = did + strlen(KEY);
+    unsigned watch = memory_watch();
     json_t *keys, *jwk;
 
     *out = NULL;
@@ -240,9 +245,12 @@ int did_key_set(const char *did, const char *kid, struct jwks **out)
         return ERR_MALFORMED;
     jwk = multibase_jwk(text, strlen(text));
     if (!jwk)
-        return ERR_MALFORMED;
+        return memory_was_short(watch) ? ERR_NOMEM : ERR_MALFORMED;
     keys = json_array();
-    return jwk_add(keys, jwk, kid) ? set_of(keys, out) : (json_decref(keys), ERR_NOMEM);
+    if (jwk_add(keys, jwk, kid))
+        return set_of(keys, watch, out);
+    json_decref(keys);
+    return ERR_NOMEM;
 }
 
 /* --- documents */
@@ -282,15 +290,20 @@ static json_t *method_jwk(const json_t *method)
 int did_document_set(const char *text, size_t n, const char *did, const char *kid,
                      struct jwks **out)
 {
-    json_t *doc = strict_json_object(text, n, DID_DOCUMENT_BYTES_MAX);
+    unsigned watch = memory_watch();
+    json_t *doc;
+    int rc = strict_json_read(text, n, DID_DOCUMENT_BYTES_MAX, &doc);
     const char *id = strict_json_text(doc, "id");
     const json_t *methods = json_object_get(doc, "verificationMethod");
     json_t *keys = json_array();
     size_t i;
-    int rc = ERR_MALFORMED;
 
     *out = NULL;
-    if (!id || strcmp(id, did) != 0 || !json_is_array(methods) || !keys)
+    if (rc == OK && (!id || strcmp(id, did) != 0 || !json_is_array(methods)))
+        rc = ERR_MALFORMED;
+    if (rc == OK && !keys)
+        rc = ERR_NOMEM;
+    if (rc != OK)
         goto out;
     for (i = 0; i < json_array_size(methods) && i < DID_METHODS_MAX; i++) {
         const json_t *method = json_array_get(methods, i);
@@ -299,9 +312,10 @@ int did_document_set(const char *text, size_t n, const char *did, const char *ki
         if (method_is(method, did, kid))
             (void)jwk_add(keys, method_jwk(method), kid);
     }
-    rc = ERR_UNKNOWN;
     if (json_array_size(keys) > 0)
-        rc = set_of(json_incref(keys), out);
+        rc = set_of(json_incref(keys), watch, out);
+    else
+        rc = memory_was_short(watch) ? ERR_NOMEM : ERR_UNKNOWN;
 out:
     json_decref(keys);
     json_decref(doc);

@@ -7,6 +7,7 @@
 #include "auth/b64url.h"
 #include "auth/identity.h"
 #include "auth/jwt.h"
+#include "auth/memory.h"
 #include "auth/signing_key.h"
 #include "base/alloc.h"
 
@@ -128,6 +129,7 @@ static bool put_operations(json_t *claims, const char *name, unsigned operations
                  {"write", OP_WRITE},
                  {"manage", OP_MANAGE},
                  {"describe_configs", OP_DESCRIBE_CONFIGS}};
+    bool ok = true;
     json_t *list;
     size_t i;
 
@@ -136,9 +138,9 @@ static bool put_operations(json_t *claims, const char *name, unsigned operations
     list = json_array();
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (operations & names[i].bit)
-            (void)json_array_append_new(list, json_string(names[i].name));
+            ok = ok && json_array_append_new(list, json_string(names[i].name)) == 0;
     }
-    return json_object_set_new(claims, name, list) == 0;
+    return ok ? json_object_set_new(claims, name, list) == 0 : (json_decref(list), false);
 }
 
 /* The mapping's own claims first, so that none of them can stand in for what follows. */
@@ -178,6 +180,7 @@ int issuer_sign(struct issuer *i, const struct issue *what, int64_t now_s, char 
                 int64_t *expires_s, char jti[ISSUER_JTI_BYTES])
 {
     int64_t issued = what->not_before_iat > now_s ? what->not_before_iat : now_s;
+    unsigned watch = memory_watch();
     int64_t expires;
     json_t *claims;
     int rc;
@@ -193,7 +196,8 @@ int issuer_sign(struct issuer *i, const struct issue *what, int64_t now_s, char 
     if (expires <= issued)
         return ERR_DENIED;
     claims = make_jti(jti) ? claims_of(i, what, issued, expires, jti) : NULL;
-    rc = claims ? signing_key_sign(&i->key, claims, token) : ERR_NOMEM;
+    /* Claims that were made with too little memory may lack one. */
+    rc = claims && !memory_was_short(watch) ? signing_key_sign(&i->key, claims, token) : ERR_NOMEM;
     json_decref(claims);
     if (rc == OK && strlen(*token) > JWT_BYTES_MAX) {
         issuer_token_free(*token);
@@ -219,6 +223,7 @@ json_t *issuer_jwks(const struct issuer *i)
 
 json_t *issuer_metadata(const struct issuer *i, const char *keys_url, const char *token_url)
 {
+    unsigned watch = memory_watch();
     json_t *m;
 
     if (!i->own)
@@ -228,7 +233,8 @@ json_t *issuer_metadata(const struct issuer *i, const char *keys_url, const char
                   "id_token_signing_alg_values_supported", i->key.alg, "grant_types_supported",
                   "client_credentials", "token_endpoint_auth_methods_supported",
                   "client_secret_basic");
-    if (put_text(m, "jwks_uri", keys_url) && put_text(m, "token_endpoint", token_url))
+    if (put_text(m, "jwks_uri", keys_url) && put_text(m, "token_endpoint", token_url) &&
+        !memory_was_short(watch))
         return m;
     json_decref(m);
     return NULL;

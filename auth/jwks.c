@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "auth/b64url.h"
+#include "auth/memory.h"
 #include "auth/strict_json.h"
 #include "base/alloc.h"
 
@@ -236,36 +237,13 @@ static bool is_listed(const struct jwks *s, const struct jwk *k)
     return false;
 }
 
-int jwks_parse(const char *text, size_t n, struct jwks **out, unsigned *ignored, char *err,
-               size_t err_bytes)
+/* The usable keys of a set into s. Without memory OpenSSL refuses good ones as well, and takes
+ * equal ones for different. */
+static int keys_read(const json_t *keys, struct jwks *s, unsigned *ignored)
 {
-    json_t *doc = NULL;
-    const json_t *keys;
-    struct jwks *s = NULL;
+    unsigned watch = memory_watch();
     size_t i;
-    int rc;
 
-    *out = NULL;
-    *ignored = 0;
-    doc = strict_json_object(text, n, JWKS_BYTES_MAX);
-    keys = json_object_get(doc, "keys");
-    if (!json_is_array(keys)) {
-        snprintf(err, err_bytes, "not a JWK Set in strict JSON");
-        rc = n > JWKS_BYTES_MAX ? ERR_LIMIT : ERR_MALFORMED;
-        goto out;
-    }
-    if (json_array_size(keys) > JWKS_KEYS_MAX) {
-        snprintf(err, err_bytes, "more than %d keys", JWKS_KEYS_MAX);
-        rc = ERR_LIMIT;
-        goto out;
-    }
-    s = sl_calloc(1, sizeof(*s));
-    if (!s) {
-        snprintf(err, err_bytes, "out of memory");
-        rc = ERR_NOMEM;
-        goto out;
-    }
-    atomic_init(&s->refs, 1);
     for (i = 0; i < json_array_size(keys); i++) {
         struct jwk *k = &s->keys[s->count];
 
@@ -277,15 +255,48 @@ int jwks_parse(const char *text, size_t n, struct jwks **out, unsigned *ignored,
             s->count++;
         }
     }
-    if (s->count == 0) {
-        snprintf(err, err_bytes, "no usable key among %u", *ignored);
-        rc = ERR_UNKNOWN;
-        goto out;
+    if (memory_was_short(watch))
+        return ERR_NOMEM;
+    return s->count > 0 ? OK : ERR_UNKNOWN;
+}
+
+int jwks_parse(const char *text, size_t n, struct jwks **out, unsigned *ignored, char *err,
+               size_t err_bytes)
+{
+    struct jwks *s = NULL;
+    const json_t *keys;
+    json_t *doc;
+    int rc;
+
+    *out = NULL;
+    *ignored = 0;
+    rc = strict_json_read(text, n, JWKS_BYTES_MAX, &doc);
+    keys = json_object_get(doc, "keys");
+    if (rc == OK && !json_is_array(keys))
+        rc = ERR_MALFORMED;
+    if (rc == OK && json_array_size(keys) > JWKS_KEYS_MAX)
+        rc = ERR_LIMIT;
+    if (rc == OK) {
+        s = sl_calloc(1, sizeof(*s));
+        rc = s ? OK : ERR_NOMEM;
     }
-    *out = s;
-    s = NULL;
-    rc = OK;
-out:
+    if (rc == OK) {
+        atomic_init(&s->refs, 1);
+        rc = keys_read(keys, s, ignored);
+    }
+    if (rc == OK) {
+        *out = s;
+        s = NULL;
+    } else if (rc == ERR_NOMEM)
+        snprintf(err, err_bytes, "out of memory");
+    else if (rc == ERR_UNKNOWN)
+        snprintf(err, err_bytes, "no usable key among %u", *ignored);
+    else if (rc == ERR_LIMIT)
+        snprintf(err, err_bytes, "more than %d keys", JWKS_KEYS_MAX);
+    else
+        snprintf(err, err_bytes, "not a JWK Set in strict JSON");
+    if (rc == ERR_MALFORMED && n > JWKS_BYTES_MAX)
+        rc = ERR_LIMIT;
     jwks_unref(s);
     json_decref(doc);
     return rc;

@@ -27,7 +27,7 @@ struct jwks;
 /* Parses a JWK Set (RFC 7517). Keys that cannot be used (oct, RSA < 2048, use other than sig,
  * unknown curves, points off the curve, private keys) are left out and counted in *ignored; a set
  * without any usable key is ERR_UNKNOWN, one that isn't strict JSON ERR_MALFORMED, one with too
- * many bytes or keys ERR_LIMIT. err tells. */
+ * many bytes or keys ERR_LIMIT. ERR_NOMEM: never fewer keys for want of memory. err tells. */
 int jwks_parse(const char *text, size_t n, struct jwks **out, unsigned *ignored, char *err,
                size_t err_bytes) SL_MUST;
 /* The content of a plain file, up to one byte more than JWKS_BYTES_MAX (a pipe would hold up the

@@ -134,6 +134,7 @@ enum jwt_verdict jws_check_signature(const struct jws *j)
     size_t sig_len = j->signature_len;
     EVP_MD_CTX *md;
     EVP_PKEY_CTX *ctx = NULL;
+    unsigned watch = memory_watch();
     bool ready;
     int good = 0;
 
@@ -145,7 +146,6 @@ enum jwt_verdict jws_check_signature(const struct jws *j)
         sig = der;
     }
     ERR_clear_error();
-    memory_watch();
     md = EVP_MD_CTX_new();
     if (!md)
         return JWT_RESOURCES;
@@ -159,7 +159,7 @@ enum jwt_verdict jws_check_signature(const struct jws *j)
         good = EVP_DigestVerify(md, sig, sig_len, (const uint8_t *)j->text, j->signed_len);
     EVP_MD_CTX_free(md);
     ERR_clear_error();
-    if (good != 1 && memory_was_short())
+    if (good != 1 && memory_was_short(watch))
         return JWT_RESOURCES;
     return good == 1 ? JWT_OK : JWT_SIGNATURE;
 }

@@ -212,9 +212,9 @@ enum jwt_verdict jwt_claims_read(const json_t *claims, const struct issuer_confi
                                  struct identity *out)
 {
     const struct claim_names *names = &c->claims;
+    unsigned watch = memory_watch();
     int64_t not_before;
 
-    memory_watch();
     if (!audience_ok(claims, &c->audience))
         return JWT_AUDIENCE;
     if (!kind_ok(claims))
@@ -227,7 +227,7 @@ enum jwt_verdict jwt_claims_read(const json_t *claims, const struct issuer_confi
         !text_read(claims, names->asset, out->asset) ||
         !text_read(claims, names->group_prefix, out->group_prefix) ||
         !rights_read(claims, names, out))
-        return memory_was_short() ? JWT_RESOURCES : JWT_CLAIMS;
+        return memory_was_short(watch) ? JWT_RESOURCES : JWT_CLAIMS;
     return JWT_OK;
 }
 

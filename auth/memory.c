@@ -4,21 +4,21 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
-static _Thread_local bool is_short;
+static _Thread_local unsigned shortages;
 
-void memory_watch(void)
+unsigned memory_watch(void)
 {
-    is_short = false;
+    return shortages;
 }
 
-bool memory_was_short(void)
+bool memory_was_short(unsigned watch)
 {
-    return is_short;
+    return shortages != watch;
 }
 
 void memory_short(void)
 {
-    is_short = true;
+    shortages++;
 }
 
 static void *noted(void *p)

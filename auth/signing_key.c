@@ -14,6 +14,7 @@
 
 #include "auth/b64url.h"
 #include "auth/jws_sign.h"
+#include "auth/memory.h"
 #include "base/alloc.h"
 
 #define RSA_BYTES_MAX (JWKS_RSA_BITS_MAX / 8)
@@ -128,12 +129,13 @@ int signing_key_load(const char *pem, unsigned algorithms, struct signing_key *o
                      const char **why)
 {
     const struct jws_algorithm *alg;
+    unsigned watch = memory_watch();
 
     memset(out, 0, sizeof(*out));
     *why = "it holds no private key that could be read";
     out->pkey = pem ? read_pem(pem) : NULL;
     if (!out->pkey)
-        return ERR_CONFIG;
+        goto bad;
     alg = jws_algorithm(kind_of(out->pkey, algorithms, why));
     if (!alg)
         goto bad;
@@ -141,12 +143,15 @@ int signing_key_load(const char *pem, unsigned algorithms, struct signing_key *o
     if (!(alg->bit & algorithms))
         goto bad;
     out->alg = alg->name;
-    *why = "out of memory";
-    if (thumbprint(out->pkey, out->kid))
+    if (thumbprint(out->pkey, out->kid) && !memory_was_short(watch))
         return OK;
+    *why = "its name could not be made";
 bad:
     signing_key_clear(out);
-    return ERR_CONFIG;
+    if (!memory_was_short(watch))
+        return ERR_CONFIG;
+    *why = "out of memory";
+    return ERR_NOMEM;
 }
 
 void signing_key_clear(struct signing_key *k)
@@ -174,6 +179,7 @@ json_t *signing_public_jwk(const void *pkey)
 
 json_t *signing_keys_jwks(const struct issuer_config *c, const char **why)
 {
+    unsigned watch = memory_watch();
     json_t *keys = json_array();
     struct signing_key key;
     size_t i;
@@ -187,7 +193,7 @@ json_t *signing_keys_jwks(const struct issuer_config *c, const char **why)
         signing_key_clear(&key);
     }
     *why = "out of memory";
-    if (json_array_size(keys) == c->signing_keys.count)
+    if (json_array_size(keys) == c->signing_keys.count && !memory_was_short(watch))
         return json_pack("{s:o}", "keys", keys);
     json_decref(keys);
     return NULL;
@@ -197,6 +203,7 @@ json_t *signing_keys_jwks(const struct issuer_config *c, const char **why)
 
 int signing_key_sign(const struct signing_key *k, const json_t *claims, char **token)
 {
+    unsigned watch = memory_watch();
     char *text = json_dumps(claims, JSON_COMPACT);
     char header[128];
     int len = snprintf(header, sizeof(header), "{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"JWT\"}",
@@ -204,7 +211,7 @@ int signing_key_sign(const struct signing_key *k, const json_t *claims, char **t
     int rc = ERR_NOMEM;
 
     *token = NULL;
-    if (text && len > 0 && (size_t)len < sizeof(header))
+    if (text && !memory_was_short(watch) && len > 0 && (size_t)len < sizeof(header))
         rc = jws_sign(jws_algorithm(k->alg), k->pkey, header, text, token);
     if (text)
         OPENSSL_cleanse(text, strlen(text));

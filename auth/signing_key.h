@@ -21,7 +21,7 @@ struct signing_key {
 
 /* P-256: ES256. P-384: ES384. Ed25519: EdDSA. RSA of 2048 to 8192 bits: RS256 where algorithms
  * (enum jwt_alg bits) has it, else PS256. ERR_CONFIG with *why: another key, or one whose algorithm
- * is not in algorithms. */
+ * is not in algorithms; ERR_NOMEM. */
 int signing_key_load(const char *pem, unsigned algorithms, struct signing_key *out,
                      const char **why) SL_MUST;
 void signing_key_clear(struct signing_key *k);

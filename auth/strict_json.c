@@ -31,19 +31,19 @@ bool strict_json_shallow(const char *p, size_t n)
 
 int strict_json_read(const void *text, size_t n, size_t max, json_t **out)
 {
+    unsigned watch = memory_watch();
     json_error_t error;
 
     *out = NULL;
     if (n == 0 || n > max || memchr(text, 0, n) || !strict_json_shallow(text, n))
         return ERR_MALFORMED;
-    memory_watch();
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
     /* Without memory jansson may also leave out a part of a text, and say that all is well. */
-    if (json_is_object(*out) && !memory_was_short())
+    if (json_is_object(*out) && !memory_was_short(watch))
         return OK;
     json_decref(*out);
     *out = NULL;
-    return memory_was_short() ? ERR_NOMEM : ERR_MALFORMED;
+    return memory_was_short(watch) ? ERR_NOMEM : ERR_MALFORMED;
 }
 
 json_t *strict_json_object(const void *text, size_t n, size_t max)
