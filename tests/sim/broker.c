@@ -27,6 +27,8 @@ struct broker_conn {
     size_t answer_len;
     int16_t api; /* of what is being answered */
     bool busy;
+    unsigned throttle_ms; /* the answer's: that long nothing more is read, as since KIP-219 */
+    bool muted;
     struct request_head head; /* of a Fetch that waits for records */
     uint8_t *waiting;         /* its frame without length */
     size_t waiting_len;
@@ -43,6 +45,7 @@ struct call {
     struct msg r; /* the answer */
     struct buf records;
     bool nothing; /* a Fetch that gave no record */
+    unsigned throttle_ms;
 };
 
 static void must(int rc)
@@ -193,6 +196,44 @@ static void put_records(struct call *k, struct node *p, const struct topic *t, i
     k->nothing &= k->records.len == begin;
 }
 
+/* A tagged struct, which a new message lacks. NULL: this version has none. */
+static struct node *tagged_struct(struct call *k, struct node *st, enum field_name id)
+{
+    for (uint16_t i = 0; i < st->field->nfields; i++) {
+        const struct field *f = &st->field->fields[i];
+        if (f->id != id || k->h->version < f->versions.min || k->h->version > f->versions.max)
+            continue;
+        struct node *n = arena_zalloc(k->a, sizeof(*n));
+        n->field = f;
+        st->last->next = n;
+        st->last = n;
+        return n;
+    }
+    return NULL;
+}
+
+/* Who leads it now, and where that one is (KIP-951). */
+static void put_leader(struct call *k, struct node *p, const struct partition *x)
+{
+    struct node *leader = tagged_struct(k, p, F_CURRENT_LEADER);
+    struct node *places = node_get(k->r.root, F_NODE_ENDPOINTS);
+    char host[32];
+    if (!leader)
+        return;
+    must(node_set_num(&k->r, leader, F_LEADER_ID, BROKER_ID(x->leader)));
+    must(node_set_num(&k->r, leader, F_LEADER_EPOCH, x->epoch));
+    if (!places)
+        places = node_array(&k->r, k->r.root, F_NODE_ENDPOINTS);
+    if (!places)
+        return;
+    struct node *place = array_add(&k->r, places);
+    snprintf(host, sizeof(host), "b%d.internal", BROKER_ID(x->leader));
+    must(node_set_num(&k->r, place, F_NODE_ID, BROKER_ID(x->leader)));
+    must(node_set_text(&k->r, place, F_HOST, host));
+    must(node_set_num(&k->r, place, F_PORT, BROKER_PORT));
+    must(node_set_text(&k->r, place, F_RACK, "rack-one"));
+}
+
 static int fetch_partition(struct call *k, struct node *p, const struct topic *t,
                            const struct node *asked, int64_t *left)
 {
@@ -203,8 +244,10 @@ static int fetch_partition(struct call *k, struct node *p, const struct topic *t
     if (index < 0 || index >= t->npartitions)
         return 3;
     const struct partition *x = &t->p[index];
-    if (x->leader != k->c->broker)
+    if (x->leader != k->c->broker) {
+        put_leader(k, p, x);
         return 6;
+    }
     if (epoch >= 0 && epoch != x->epoch)
         return epoch < x->epoch ? 74 : 76;
     if (from < x->start || from > x->end)
@@ -221,10 +264,33 @@ static int fetch_partition(struct call *k, struct node *p, const struct topic *t
     return 0;
 }
 
+/* While the request was under way one of its partitions went to another leader. */
+static void move_one(struct call *k, enum field_name topics, enum field_name name,
+                     enum field_name partitions, enum field_name index)
+{
+    unsigned seen = 0, topic = 0;
+    int32_t partition = 0;
+    if (world.calm || !sim_chance(8))
+        return;
+    ARRAY_EACH (q, node_get(k->m->root, topics)) {
+        const struct topic *t = topic_asked(q, name);
+        ARRAY_EACH (p, node_get(q, partitions)) {
+            int64_t i = node_num(p, index, -1);
+            if (!t || i < 0 || i >= t->npartitions || sim_below(++seen) != 0)
+                continue;
+            topic = world_topic_index(t);
+            partition = (int32_t)i;
+        }
+    }
+    if (seen)
+        control_move_leader(topic, partition, false);
+}
+
 static void answer_fetch(struct call *k)
 {
     int64_t left = node_num(k->m->root, F_MAX_BYTES, 1 << 20);
     k->nothing = true;
+    move_one(k, F_TOPICS, F_TOPIC, F_PARTITIONS, F_PARTITION);
     must(msg_new(&k->r, k->a, schema_find(1, false), k->h->version));
     struct node *list = node_array(&k->r, k->r.root, F_RESPONSES);
     ARRAY_EACH (q, node_get(k->m->root, F_TOPICS)) {
@@ -258,6 +324,8 @@ static void produced(struct call *k, struct node *asked, const struct topic *t, 
     must(node_set_num(&k->r, out, F_ERROR_CODE, error));
     if (error)
         must(node_set_text(&k->r, out, F_ERROR_MESSAGE, OWN_WORDS));
+    if (error == 6)
+        put_leader(k, out, &t->p[index]);
     if (!r || r->null || !r->u.records || !t)
         return;
     size_t n = r->u.records->len;
@@ -269,6 +337,7 @@ static void produced(struct call *k, struct node *asked, const struct topic *t, 
 
 static void answer_produce(struct call *k)
 {
+    move_one(k, F_TOPIC_DATA, F_NAME, F_PARTITION_DATA, F_INDEX);
     must(msg_new(&k->r, k->a, schema_find(0, false), k->h->version));
     struct node *list = node_array(&k->r, k->r.root, F_RESPONSES);
     ARRAY_EACH (q, node_get(k->m->root, F_TOPIC_DATA)) {
@@ -349,6 +418,14 @@ static void answer_any(struct call *k)
     season(k);
 }
 
+static void throttle(struct call *k)
+{
+    if (!node_get(k->r.root, F_THROTTLE_TIME_MS) || !sim_chance(world.calm ? 2 : 4))
+        return;
+    k->throttle_ms = (unsigned)sim_between(20, world.calm ? 400 : 5000);
+    must(node_set_num(&k->r, k->r.root, F_THROTTLE_TIME_MS, k->throttle_ms));
+}
+
 static void answer(struct call *k)
 {
     switch (k->h->api) {
@@ -378,8 +455,7 @@ static void answer(struct call *k)
         answer_any(k);
         break;
     }
-    if (!world.calm && sim_chance(3))
-        must(node_set_num(&k->r, k->r.root, F_THROTTLE_TIME_MS, 50));
+    throttle(k);
 }
 
 /* --- the connection */
@@ -415,7 +491,13 @@ static void send_answer(struct broker_conn *c)
         net_put(c->net, c->answer, c->answer_len);
     free(c->answer);
     c->answer = NULL;
-    c->busy = false;
+    c->busy = c->muted = c->throttle_ms > 0;
+    if (!c->muted || c->ended)
+        return;
+    sim_note("mutes", net_id(c->net), c->throttle_ms, c->client);
+    if (c->client)
+        client_throttled(client_of(c->client), c->api, c->throttle_ms);
+    sim_event_in(&c->later, (uint64_t)c->throttle_ms * 1000);
 }
 
 static uint64_t pause_us(const struct broker_conn *c)
@@ -444,6 +526,7 @@ static bool conn_answer(struct broker_conn *c, const struct buf *frame,
         c->answer = malloc(out.len);
         c->answer_len = out.len;
         buf_copy_out(&out, 0, c->answer, out.len);
+        c->throttle_ms = k.throttle_ms;
     }
     buf_release(&out);
     buf_release(&k.records);
@@ -542,7 +625,9 @@ static void on_later(void *arg)
     struct broker_conn *c = arg;
     if (c->ended)
         return;
-    if (c->answer) {
+    if (c->muted) {
+        c->busy = c->muted = false;
+    } else if (c->answer) {
         send_answer(c);
     } else if (c->waiting) {
         uint8_t *frame = c->waiting;

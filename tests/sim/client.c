@@ -41,6 +41,7 @@ struct client {
     struct token token, next; /* next: of a re-authentication */
     bool again;               /* a re-authentication is under way */
     bool in, barred, ended, refused;
+    bool returns;         /* with the token of one that was here before */
     struct rights rights; /* as let in */
     struct versions versions[SCHEMA_KEY_MAX + 1];
     struct asked *flight; /* FLIGHT_MAX; one is set when it is sent */
@@ -51,6 +52,9 @@ struct client {
     struct sim_event release;    /* reads again */
     uint64_t last_us;            /* when it was let in */
     uint64_t sent_us, answer_us; /* its last frame, the last answer */
+    uint64_t token_us;           /* its last token */
+    uint64_t quiet_us;           /* throttled until then */
+    unsigned told_ms, heard_ms;  /* the longest throttle time: of a broker, in an answer */
     int32_t correlation;
 };
 
@@ -98,6 +102,13 @@ void client_let_in(struct client *c, const struct rights *r)
 const struct rights *client_rights(const struct client *c)
 {
     return c->in ? &c->rights : NULL;
+}
+
+/* Fetch is not counted: it may be answered before the slowest broker has. */
+void client_throttled(struct client *c, int api, unsigned ms)
+{
+    if (api == 0 && ms > c->told_ms)
+        c->told_ms = ms;
 }
 
 void client_barred(struct client *c)
@@ -221,6 +232,7 @@ static void send_own(struct client *c, int api, int version, enum field_name fie
 static void send_token(struct client *c, struct token *t, unsigned how)
 {
     char *token = world_token(t, how);
+    c->token_us = sim.now_us;
     size_t n = strlen(token) + 32;
     char *text = malloc(n);
     snprintf(text, n, "n,,\1auth=Bearer %s\1\1", token);
@@ -293,7 +305,15 @@ static void act_logged_in(struct client *c)
         return;
     pass_silent(c);
     if (c->left == 0 && c->seen == c->sent) {
+        if (world.calm && c->manner == HONEST && c->told_ms > c->heard_ms)
+            sim_violation("client %u hears of %u ms of throttling, a broker told %u", c->number,
+                          c->heard_ms, c->told_ms);
         end(c, sim_chance(30));
+        return;
+    }
+    /* Who is honest does as it is told; of the others the brokers read nothing. */
+    if (c->quiet_us > sim.now_us && (c->manner == HONEST || c->manner == SLOW)) {
+        sim_event_in(&c->act, c->quiet_us - sim.now_us);
         return;
     }
     if (c->manner == SLOW && sim_chance(20)) {
@@ -335,8 +355,10 @@ static void on_act(void *arg)
         send_own(c, 17, 1, F_MECHANISM, "OAUTHBEARER");
         break;
     case ASK_TOKEN:
-        c->token.iat = world_wall_s();
-        c->token.exp = c->token.iat + (int64_t)sim_between(2, 90);
+        if (!c->returns) {
+            c->token.iat = world_wall_s();
+            c->token.exp = c->token.iat + (int64_t)sim_between(2, 90);
+        }
         send_token(c, &c->token, c->manner == BAD ? (unsigned)sim_between(1, 4) : 0);
         break;
     case LOGGED_IN:
@@ -482,6 +504,19 @@ static void hear_versions(struct client *c, const struct msg *m)
         c->stage = ASK_HANDSHAKE;
 }
 
+/* In a calm world an honest client with a good token gets in: also with what had been suspended,
+ * once it is granted again. Where the rights have changed meanwhile, it may not re-authenticate. */
+static void check_refusal(const struct client *c)
+{
+    const struct token *t = c->again ? &c->next : &c->token;
+    for (unsigned i = 0; i < world.nworkers && c->again; i++)
+        if (world.workers[i].told.rights[t->transfer].topics != c->rights.topics)
+            return;
+    if (world.calm && c->manner == HONEST && !t->bad && t->exp > world_wall_s() + 1 &&
+        control_steady(t, c->token_us))
+        sim_violation("client %u is refused with good token %s", c->number, t->jti);
+}
+
 static void hear_token(struct client *c, const struct msg *m)
 {
     const struct node *bytes = node_get(m->root, F_AUTH_BYTES);
@@ -489,6 +524,7 @@ static void hear_token(struct client *c, const struct msg *m)
     if (ok && c->token.bad)
         sim_violation("client %u: a token that is worth nothing lets it in", c->number);
     if (!ok) {
+        check_refusal(c);
         c->refused = true;
         sim_note("refused", c->number, 0, 0);
         end(c, false);
@@ -503,6 +539,10 @@ static void hear_token(struct client *c, const struct msg *m)
 
 static void hear(struct client *c, struct asked *a, const struct msg *m)
 {
+    unsigned quiet_ms = (unsigned)node_num(m->root, F_THROTTLE_TIME_MS, 0);
+    c->quiet_us = sim.now_us + (uint64_t)quiet_ms * 1000;
+    if (a->api == 0 && quiet_ms > c->heard_ms)
+        c->heard_ms = quiet_ms;
     check_errors(c, a, m);
     request_answered(c->number, a, m);
     if (a->api == 1 && c->in)
@@ -559,6 +599,20 @@ static void judge(struct client *c, const uint8_t *p, size_t n)
     buf_release(&b);
 }
 
+/* In the middle of a long answer, which may be streaming: its token is revoked, or what it fetches
+ * gets another leader. */
+static void disturb(struct client *c)
+{
+    const struct asked *a = &c->flight[c->seen % FLIGHT_MAX];
+    if (sim_below(20) == 0) {
+        control_strike(&c->token);
+    } else if (a->nfetch > 0 && sim_below(20) == 0) {
+        unsigned i = (unsigned)sim_below(a->nfetch);
+        control_move_leader(world_topic_index(a->fetch[i].topic),
+                            a->fetch[i].partition % WORLD_PARTITIONS, sim_chance(30));
+    }
+}
+
 static void on_data(void *arg)
 {
     struct client *c = arg;
@@ -571,9 +625,8 @@ static void on_data(void *arg)
         if (len < 4 || len > (size_t)64 * 1024 * 1024)
             sim_violation("client %u: a frame of %zu bytes", c->number, len);
         if (n < 4 + len) {
-            /* In the middle of a long answer, which may be streaming. */
-            if (!world.calm && len > 65536 && c->in && !c->barred && sim_below(20) == 0)
-                control_strike(&c->token);
+            if (!world.calm && len > 65536 && c->in && !c->barred)
+                disturb(c);
             break;
         }
         uint8_t *frame = malloc(len);
@@ -612,6 +665,21 @@ static unsigned pick_worker(void)
     return (unsigned)sim_below(world.nworkers);
 }
 
+/* A new one, perhaps for a transfer that others have used before it, or that very token again. */
+static void pick_token(struct client *c)
+{
+    const struct client *before = clients[sim_between(1, nclients)];
+    bool follows = before != c && before->ended && sim_chance(30);
+    c->token.transfer = follows ? before->token.transfer : (unsigned)sim_below(WORLD_TRANSFERS);
+    if (follows && before->token.iat && !before->token.bad && c->manner != BAD && sim_chance(50)) {
+        c->returns = true;
+        c->token = before->token;
+        sim_note("returns", c->number, before->number, 0);
+        return;
+    }
+    snprintf(c->token.jti, sizeof(c->token.jti), "j%u", world.tokens++);
+}
+
 void client_start(void)
 {
     if (nclients == WORLD_CLIENTS || clients_open() >= 10 || leaving)
@@ -627,8 +695,7 @@ void client_start(void)
     c->window = (unsigned)sim_between(1, 8);
     c->left = (unsigned)sim_between(1, c->manner == FLOOD ? 100 : 20);
     c->correlation = (int32_t)sim_below(1000000);
-    c->token.transfer = (unsigned)sim_below(WORLD_TRANSFERS);
-    snprintf(c->token.jti, sizeof(c->token.jti), "j%u", world.tokens++);
+    pick_token(c);
     for (int i = 0; i <= SCHEMA_KEY_MAX; i++)
         c->versions[i] = (struct versions){1, 0};
     sim_event_init(&c->act, on_act, c);

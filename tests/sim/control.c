@@ -28,7 +28,7 @@ struct change_mail {
 
 static struct sim_event next_event, calm_down;
 static struct change_mail *under_way;
-static uint64_t change_number;
+static uint64_t change_number, applied_us; /* applied: when the last change was */
 
 /* --- what a worker has been told */
 
@@ -43,7 +43,8 @@ static bool revoked(const struct told *told, const struct token *t)
             return true;
         if (kind == REVOKE_SUBJECT && old && strcmp(value, tr->subject) == 0)
             return true;
-        if (kind == REVOKE_TRANSFER && strcmp(value, tr->id) == 0)
+        if (kind == REVOKE_TRANSFER && strcmp(value, tr->id) == 0 &&
+            (tr->kind == TRANSFER_CLAIMS || old))
             return true;
         if (kind == REVOKE_PARTICIPANT && strcmp(value, tr->participant) == 0 &&
             (tr->kind == TRANSFER_CLAIMS || (tr->kind == TRANSFER_NAMED && old)))
@@ -56,6 +57,14 @@ bool control_barred(const struct told *told, const struct token *t)
 {
     return (world.transfers[t->transfer].kind != TRANSFER_CLAIMS && told->ended[t->transfer]) ||
            revoked(told, t);
+}
+
+bool control_steady(const struct token *t, uint64_t since_us)
+{
+    for (unsigned i = 0; i < world.nworkers; i++)
+        if (control_barred(&world.workers[i].told, t))
+            return false;
+    return !under_way && applied_us < since_us;
 }
 
 /* --- changes */
@@ -80,8 +89,12 @@ static bool hit(const struct told *told, const struct client *c)
 static void tell(struct told *told, const struct change_mail *m)
 {
     if (m->item.kind == CHANGE_REVOKE) {
+        for (unsigned i = 0; i < WORLD_TRANSFERS; i++)
+            if (m->revocation->kind == REVOKE_TRANSFER &&
+                strcmp(m->revocation->value, world.transfers[i].id) == 0)
+                told->ended[i] = true;
         if (told->nrevoked == WORLD_REVOKED)
-            return;
+            sim_violation("more revocations than the model remembers");
         told->revoked[told->nrevoked].kind = m->revocation->kind;
         snprintf(told->revoked[told->nrevoked].value, sizeof(told->revoked[0].value), "%s",
                  m->revocation->value);
@@ -129,6 +142,7 @@ static void on_change(void *receiver, struct mail *mail)
             client_let_in(control_client(s),
                           &w->told.rights[client_token(control_client(s))->transfer]);
     tell(&w->told, m);
+    applied_us = sim.now_us;
     for (struct session *s = w->gate->first; s; s = s->next) {
         struct client *c = control_client(s);
         if (!s->grants.count)
@@ -204,6 +218,14 @@ static void put_grant(unsigned i, const struct rights *r)
     grant_unref(m.grant);
 }
 
+/* Narrowed, widened, or the same again. */
+static void change_rights(struct transfer *t)
+{
+    unsigned bit = 1u << sim_below(WORLD_TOPICS);
+    if (sim_chance(60) && (t->rights.topics ^ bit))
+        t->rights.topics ^= bit;
+}
+
 static void change_grant(unsigned i)
 {
     struct transfer *t = &world.transfers[i];
@@ -215,11 +237,26 @@ static void change_grant(unsigned i)
             &(struct change_mail){.item = {.kind = CHANGE_UNGRANT, .id = t->id}, .transfer = i});
         return;
     }
-    /* Narrowed, widened, or the same again. */
-    unsigned bit = 1u << sim_below(WORLD_TOPICS);
-    if (sim_chance(60) && (t->rights.topics ^ bit))
-        t->rights.topics ^= bit;
+    change_rights(t);
     put_grant(i, &t->rights);
+}
+
+/* What was suspended, by its end or by a revocation, is granted again: for tokens that are younger
+ * than the revocation. */
+static void resume(void)
+{
+    unsigned first = (unsigned)sim_below(WORLD_TRANSFERS);
+    for (unsigned k = 0; k < WORLD_TRANSFERS; k++) {
+        unsigned i = (first + k) % WORLD_TRANSFERS;
+        struct transfer *t = &world.transfers[i];
+        if (t->kind == TRANSFER_CLAIMS || !t->ended)
+            continue;
+        t->ended = false;
+        sim_note("resumes", i, 0, 0);
+        change_rights(t);
+        put_grant(i, &t->rights);
+        return;
+    }
 }
 
 /* The store adds the transfers of a participant's grants to its revocation. */
@@ -310,12 +347,15 @@ static struct config *make_config(void)
 
 /* --- the weather */
 
-static void move_leader(void)
+void control_move_leader(unsigned topic, int32_t partition, bool dies)
 {
-    struct topic *t = &world.topics[sim_below(WORLD_TOPICS)];
-    struct partition *p = &t->p[sim_below(WORLD_PARTITIONS)];
+    struct partition *p = &world.topics[topic].p[partition];
+    unsigned was = p->leader;
     p->leader = (unsigned)sim_below(WORLD_BROKERS);
     p->epoch++;
+    sim_note("moves", topic, (uint64_t)partition, p->leader);
+    if (dies)
+        broker_die(was);
 }
 
 /* Deleted, and made again under the same name: another id, other records. */
@@ -408,10 +448,15 @@ static void reload(void)
 
 static void one_fault(void)
 {
-    switch (sim_below(14)) {
+    switch (sim_below(16)) {
     case 0:
     case 1:
-        move_leader();
+        control_move_leader((unsigned)sim_below(WORLD_TOPICS), (int32_t)sim_below(WORLD_PARTITIONS),
+                            false);
+        break;
+    case 14:
+    case 15:
+        resume();
         break;
     case 2:
         world.coordinators++;
@@ -459,6 +504,10 @@ static void on_next(void *arg)
         one_fault();
     else if (sim_chance(10))
         revoke();
+    else if (sim_chance(8))
+        change_grant((unsigned)sim_below(WORLD_TRANSFERS));
+    else if (sim_chance(30))
+        resume();
     if (sim.now_us < world.end_us)
         client_start();
     sim_event_in(&next_event, sim_between(10, 1200) * 1000);
@@ -514,7 +563,7 @@ static void gate_begin(struct world_worker *w, unsigned index)
 void control_begin(void)
 {
     under_way = NULL;
-    change_number = 0;
+    change_number = applied_us = 0;
     world.config = make_config();
     world.principals = principals_new();
     struct keyring *keys = world_keys();

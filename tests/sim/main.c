@@ -14,6 +14,8 @@
 
 /* A run ends after that many steps, whatever happens: some two hundred times a usual one. */
 #define STEPS_MAX 2000000
+/* Behind so many seeds it says what there has been. */
+#define REPORT_SEEDS 10000
 
 struct sums {
     uint64_t requests, answers, records, revocations, failures, steps, simulated_us;
@@ -76,6 +78,18 @@ static uint64_t run(uint64_t seed, bool trace, struct sums *sum)
     return sim.hash;
 }
 
+static void report(const char *when, uint64_t first, uint64_t seeds, const struct sums *sum)
+{
+    printf("%s%lu seeds from %lu: %lu steps, %lu simulated seconds, %lu requests at brokers, "
+           "%lu answers at clients, %lu times records, %lu sessions revoked, %lu allocations "
+           "failed, %u %% of the bound buffered\n",
+           when, (unsigned long)seeds, (unsigned long)first, (unsigned long)sum->steps,
+           (unsigned long)(sum->simulated_us / 1000000), (unsigned long)sum->requests,
+           (unsigned long)sum->answers, (unsigned long)sum->records,
+           (unsigned long)sum->revocations, (unsigned long)sum->failures, sum->peak_percent);
+    fflush(stdout);
+}
+
 /* What one seed has used serves the next, instead of going back to the kernel and coming again. */
 static void keep_memory(void)
 {
@@ -117,14 +131,10 @@ int main(int argc, char **argv)
             sim_violation("the same seed took another course");
         if (trace || hashes)
             printf("seed %lu hash %016lx\n", (unsigned long)seed, (unsigned long)hash);
+        if ((seed - first + 1) % REPORT_SEEDS == 0 && seed + 1 < first + seeds)
+            report("so far ", first, seed - first + 1, &sum);
     }
-    printf("%lu seeds from %lu: %lu steps, %lu simulated seconds, %lu requests at brokers, "
-           "%lu answers at clients, %lu times records, %lu sessions revoked, %lu allocations "
-           "failed, %u %% of the bound buffered\n",
-           (unsigned long)seeds, (unsigned long)first, (unsigned long)sum.steps,
-           (unsigned long)(sum.simulated_us / 1000000), (unsigned long)sum.requests,
-           (unsigned long)sum.answers, (unsigned long)sum.records, (unsigned long)sum.revocations,
-           (unsigned long)sum.failures, sum.peak_percent);
+    report("", first, seeds, &sum);
     printf("%lu passed, 0 failed\n", (unsigned long)seeds);
     return 0;
 }

@@ -21,7 +21,7 @@
 #define WORLD_TRANSFERS  8
 #define WORLD_WORKERS    2
 #define WORLD_CLIENTS    48 /* of one run, one after another */
-#define WORLD_REVOKED    64
+#define WORLD_REVOKED    128
 #define BATCH_BYTES_MAX  65536
 #define BROKER_ID(i)     (101 + (int)(i))
 #define BROKER_PORT      9092
@@ -145,6 +145,10 @@ void control_end(void);
 /* Is this token barred, or its grant gone, on that worker? */
 bool control_barred(const struct told *told, const struct token *t);
 
+/* Nothing has changed what this token may since then, or is about to, and it is not barred. */
+bool control_steady(const struct token *t, uint64_t since_us);
+/* Another broker leads it from now on; the one that did may go down with all its connections. */
+void control_move_leader(unsigned topic, int32_t partition, bool dies);
 /* Revokes this very token now. */
 void control_strike(const struct token *t);
 struct session;
@@ -171,6 +175,8 @@ void client_known_as(struct client *c, const char *jti);
 /* The gate has let it in with these rights. */
 void client_let_in(struct client *c, const struct rights *r);
 const struct rights *client_rights(const struct client *c); /* NULL: not let in */
+/* A broker has told it to be quiet for so long, in an answer of this API. */
+void client_throttled(struct client *c, int api, unsigned ms);
 /* A revocation has closed it. */
 void client_barred(struct client *c);
 bool client_was_barred(const struct client *c);
