@@ -52,6 +52,8 @@ struct update {
     bool durable, bars_durable;
     bool revokes;
     struct grant *grant; /* of store_grant: taken back when it cannot be kept */
+    struct update *back; /* which does so; made before, since memory may be what is short */
+    bool unknown_here;   /* our own table could not take it; the workers' may have */
     struct note *note;   /* of store_note: nothing else then */
     struct owed_change *owed;
     store_done_fn *done;
@@ -93,6 +95,14 @@ static void update_free(struct update *u)
     note_free(u->note);
     sl_free(u->owed);
     sl_free(u);
+}
+
+/* With what would have taken it back. */
+static void update_drop(struct update *u)
+{
+    if (u->back)
+        update_free(u->back);
+    update_free(u);
 }
 
 static struct update *update_new(struct store *s, bool durable, store_done_fn *done, void *arg)
@@ -207,6 +217,7 @@ static void update_start(struct update *u)
 
     u->first.change.number = ++s->number;
     update_result(u, grant_table_apply(s->table, &u->first.change));
+    u->unknown_here = u->result != OK;
     update_queue(u);
     update_send(u, &u->first.change, u->revokes);
     loop_post(s->loop, &s->pump);
@@ -389,21 +400,16 @@ static void pump(void *arg)
     commit(s);
 }
 
-/* A grant that could not be kept must not stay in force behind its caller's back. */
-static void take_back(struct store *s, const struct grant *g)
+/* A grant that could not be kept must not stay in force behind its caller's back. Another one that
+ * has taken its place meanwhile stays. */
+static void take_back(struct update *u)
 {
-    struct update *u;
+    struct store *s = u->store;
 
-    if (s->closing || grant_table_find(s->table, g->id) != g)
+    if (s->closing || (!u->unknown_here && grant_table_find(s->table, u->grant->id) != u->grant))
         return;
-    u = update_new(s, true, NULL, NULL);
-    if (u && plan_ungrant(&u->first, g->id) == OK) {
-        update_start(u);
-        return;
-    }
-    if (u)
-        update_free(u);
-    log_error("store", "grant %s could not be kept, nor taken back", g->id);
+    update_start(u->back);
+    u->back = NULL;
 }
 
 static void owe(struct store *s, struct update *u)
@@ -428,10 +434,10 @@ static void finish(struct store *s, struct update *u, int written)
         owe(s, u);
     s->nupdates--;
     if (u->result != OK && u->grant)
-        take_back(s, u->grant);
+        take_back(u);
     if (u->done)
         u->done(u->arg, u->result, u->closed);
-    update_free(u);
+    update_drop(u);
 }
 
 /* A change like any other. True when the round has come to its end. */
@@ -606,7 +612,7 @@ static int go(struct update *u, int rc)
     if (rc == OK)
         update_start(u);
     else
-        update_free(u);
+        update_drop(u);
     return rc;
 }
 
@@ -660,6 +666,9 @@ int store_grant(struct store *s, struct grant *g, store_done_fn *done, void *arg
     if (rc != OK)
         return rc;
     u->grant = grant_ref(g);
+    u->back = update_new(s, true, NULL, NULL);
+    if (!u->back || plan_ungrant(&u->back->first, g->id) != OK)
+        return go(u, ERR_NOMEM);
     rc = plan_put(&u->first, s->table, g, loop_wall_s(s->loop));
     if (rc == OK && plan_revokes(&u->first) && revocations_with(s, &u->first) > s->revocations_max)
         rc = ERR_LIMIT;

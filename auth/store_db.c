@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth/memory.h"
 #include "auth/text.h"
 #include "base/log.h"
 
@@ -71,6 +72,7 @@ static const char *const statements[SQL_COUNT] = {
 struct store_db {
     sqlite3 *sql;
     sqlite3_stmt *stmt[SQL_COUNT];
+    bool unbound; /* a text of the next statement is missing, for want of memory */
 };
 
 static int fail(struct store_db *db, const char *what, char *err, size_t err_bytes)
@@ -368,6 +370,7 @@ static int note_read(sqlite3_stmt *s, struct kept *kept)
 static int read_rows(struct store_db *db, const char *sql, struct kept *kept,
                      int (*row)(sqlite3_stmt *s, struct kept *kept), char *err, size_t err_bytes)
 {
+    unsigned watch = memory_watch();
     sqlite3_stmt *s = NULL;
     int rc = OK;
     int step;
@@ -376,6 +379,10 @@ static int read_rows(struct store_db *db, const char *sql, struct kept *kept,
         return fail(db, "cannot read the store", err, err_bytes);
     while ((step = sqlite3_step(s)) == SQLITE_ROW && rc == OK)
         rc = row(s, kept);
+    /* A text that could not be had looks like one that is not there. */
+    if (rc == ERR_MALFORMED &&
+        (sqlite3_errcode(db->sql) == SQLITE_NOMEM || memory_was_short(watch)))
+        rc = ERR_NOMEM;
     if (step != SQLITE_ROW && step != SQLITE_DONE)
         rc = fail(db, "cannot read the store", err, err_bytes);
     else if (rc == ERR_MALFORMED) {
@@ -412,19 +419,23 @@ int store_db_load(struct store_db *db, struct grant_table *t, struct notes *note
 
 /* --- writing */
 
-static void bind_text(sqlite3_stmt *s, int i, const char *text)
+static void bind_text(struct store_db *db, sqlite3_stmt *s, int i, const char *text)
 {
-    (void)sqlite3_bind_text(s, i, text, -1, SQLITE_TRANSIENT);
+    if (sqlite3_bind_text(s, i, text, -1, SQLITE_TRANSIENT) != SQLITE_OK)
+        db->unbound = true;
 }
 
-/* Runs a statement to its end. A bind that failed left NULL, which no column takes. */
+/* Runs a statement to its end; not one that lacks a text: NULL is what no row has, and a DELETE of
+ * no row succeeds. */
 static int run(struct store_db *db, enum statement which)
 {
     sqlite3_stmt *s = db->stmt[which];
-    int rc = sqlite3_step(s);
+    int rc = db->unbound ? SQLITE_NOMEM : sqlite3_step(s);
 
     if (rc != SQLITE_DONE)
-        log_error("store", "cannot write: %s", sqlite3_errmsg(db->sql));
+        log_error("store", "cannot write: %s",
+                  db->unbound ? sqlite3_errstr(rc) : sqlite3_errmsg(db->sql));
+    db->unbound = false;
     sqlite3_reset(s);
     sqlite3_clear_bindings(s);
     return rc == SQLITE_DONE ? OK : ERR_IO;
@@ -481,20 +492,20 @@ static int grant_write(struct store_db *db, uint64_t number, const struct grant 
         free(tokens);
         return ERR_NOMEM;
     }
-    bind_text(s, 1, g->id);
+    bind_text(db, s, 1, g->id);
     (void)sqlite3_bind_int64(s, 2, (sqlite3_int64)number);
-    bind_text(s, 3, g->participant);
-    bind_text(s, 4, g->agreement);
-    bind_text(s, 5, g->asset);
-    bind_text(s, 6, g->issuer);
-    bind_text(s, 7, g->subject);
-    bind_text(s, 8, g->client);
-    bind_text(s, 9, topics);
-    bind_text(s, 10, g->group_prefix);
+    bind_text(db, s, 3, g->participant);
+    bind_text(db, s, 4, g->agreement);
+    bind_text(db, s, 5, g->asset);
+    bind_text(db, s, 6, g->issuer);
+    bind_text(db, s, 7, g->subject);
+    bind_text(db, s, 8, g->client);
+    bind_text(db, s, 9, topics);
+    bind_text(db, s, 10, g->group_prefix);
     (void)sqlite3_bind_int64(s, 11, g->operations);
     (void)sqlite3_bind_int64(s, 12, g->not_before);
     (void)sqlite3_bind_int64(s, 13, g->expires);
-    bind_text(s, 14, tokens);
+    bind_text(db, s, 14, tokens);
     sl_free(topics);
     free(tokens);
     return run(db, SQL_GRANT);
@@ -502,7 +513,7 @@ static int grant_write(struct store_db *db, uint64_t number, const struct grant 
 
 static int ungrant_write(struct store_db *db, const char *id)
 {
-    bind_text(db->stmt[SQL_UNGRANT], 1, id);
+    bind_text(db, db->stmt[SQL_UNGRANT], 1, id);
     return run(db, SQL_UNGRANT);
 }
 
@@ -511,14 +522,14 @@ static int revocation_write(struct store_db *db, uint64_t number, const struct r
     sqlite3_stmt *s = db->stmt[SQL_REVOKE];
     int rc;
 
-    bind_text(s, 1, revoke_kind_name(r->kind));
-    bind_text(s, 2, r->issuer);
-    bind_text(s, 3, r->value);
-    bind_text(s, 4, r->client);
+    bind_text(db, s, 1, revoke_kind_name(r->kind));
+    bind_text(db, s, 2, r->issuer);
+    bind_text(db, s, 3, r->value);
+    bind_text(db, s, 4, r->client);
     (void)sqlite3_bind_int64(s, 5, (sqlite3_int64)number);
     (void)sqlite3_bind_int64(s, 6, r->at);
     (void)sqlite3_bind_int64(s, 7, r->until);
-    bind_text(s, 8, r->reason);
+    bind_text(db, s, 8, r->reason);
     rc = run(db, SQL_REVOKE);
     if (rc == OK && r->kind == REVOKE_TRANSFER)
         rc = ungrant_write(db, r->value);
@@ -529,10 +540,10 @@ static int revocation_forget(struct store_db *db, const struct revocation *r)
 {
     sqlite3_stmt *s = db->stmt[SQL_FORGET_REVOCATION];
 
-    bind_text(s, 1, revoke_kind_name(r->kind));
-    bind_text(s, 2, r->issuer);
-    bind_text(s, 3, r->value);
-    bind_text(s, 4, r->client);
+    bind_text(db, s, 1, revoke_kind_name(r->kind));
+    bind_text(db, s, 2, r->issuer);
+    bind_text(db, s, 3, r->value);
+    bind_text(db, s, 4, r->client);
     return run(db, SQL_FORGET_REVOCATION);
 }
 
@@ -569,10 +580,10 @@ static int note_write(struct store_db *db, const struct note *n)
 {
     enum statement which = n->text ? SQL_NOTE : SQL_FORGET;
 
-    bind_text(db->stmt[which], 1, n->kind);
-    bind_text(db->stmt[which], 2, n->id);
+    bind_text(db, db->stmt[which], 1, n->kind);
+    bind_text(db, db->stmt[which], 2, n->id);
     if (n->text)
-        bind_text(db->stmt[which], 3, n->text);
+        bind_text(db, db->stmt[which], 3, n->text);
     return run(db, which);
 }
 
