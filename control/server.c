@@ -21,6 +21,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/loop_event.h"
+#include "control/linger.h"
 
 /* The TLS connections of a server, counted by their SSLs. libevent frees those a turn later, the
  * last of them with the loop, when the server is gone: so this outlives it. */
@@ -202,6 +203,19 @@ void ask_add_header(struct ask *a, const char *name, const char *value)
         evhttp_add_header(evhttp_request_get_output_headers(a->req), name, value);
 }
 
+/* The request has been read to its end, so nothing of it is left to linger for. */
+static void send_reply(struct evhttp_request *req, int code)
+{
+    struct evhttp_connection *connection = evhttp_request_get_connection(req);
+    struct bufferevent *bev = connection ? evhttp_connection_get_bufferevent(connection) : NULL;
+
+    if (bev)
+        linger_unwatch(bev);
+    evhttp_send_reply(req, code, NULL, NULL);
+    if (bev)
+        linger_watch(bev);
+}
+
 void ask_text(struct ask *a, int code, const char *type, const char *text, size_t n)
 {
     if (a->req) {
@@ -212,7 +226,7 @@ void ask_text(struct ask *a, int code, const char *type, const char *text, size_
         ask_add_header(a, "Cache-Control", "no-store");
         ask_add_header(a, "X-Content-Type-Options", "nosniff");
         a->server->answers[code / 100 < SERVER_CLASSES ? code / 100 : 0]++;
-        evhttp_send_reply(a->req, code, NULL, NULL);
+        send_reply(a->req, code);
     }
     ask_free(a);
 }
@@ -414,11 +428,8 @@ static int index_of_connections(void)
     return index;
 }
 
-/* evhttp asks for a connection's bufferevent, and serves in the clear when it gets none or this
- * fails for want of memory: on_request sees that it has no TLS and answers nothing else. */
-static struct bufferevent *connection_new(struct event_base *base, void *arg)
+static struct bufferevent *tls_connection_new(struct server *s, struct event_base *base)
 {
-    struct server *s = arg;
     struct bufferevent *bev = NULL;
     SSL *ssl;
 
@@ -436,6 +447,19 @@ static struct bufferevent *connection_new(struct event_base *base, void *arg)
         bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
     else
         log_error(s->settings.name, "no memory for a connection's TLS");
+    return bev;
+}
+
+/* evhttp asks for a connection's bufferevent, and serves in the clear when it gets none or this
+ * fails for want of memory: on_request sees that it has no TLS and answers nothing else. */
+static struct bufferevent *connection_new(struct event_base *base, void *arg)
+{
+    struct server *s = arg;
+    struct bufferevent *bev =
+        s->tls ? tls_connection_new(s, base) : bufferevent_socket_new(base, -1, 0);
+
+    if (bev)
+        linger_watch(bev);
     return bev;
 }
 
@@ -495,8 +519,7 @@ static int start(struct server *s, char *err, size_t err_bytes)
     evhttp_set_max_body_size(s->http, (ev_ssize_t)s->settings.body_max);
     evhttp_set_timeout(s->http, SERVER_TIMEOUT_S);
     evhttp_set_gencb(s->http, on_request, s);
-    if (s->tls)
-        evhttp_set_bevcb(s->http, connection_new, s);
+    evhttp_set_bevcb(s->http, connection_new, s);
     bound = evhttp_bind_socket_with_handle(s->http, at->host, at->port);
     if (!bound) {
         snprintf(err, err_bytes, "%s.listen: %s:%u: %s", s->settings.name, at->host,
@@ -575,6 +598,7 @@ void server_free(struct server *s)
     s->listener = NULL;
     if (s->http)
         evhttp_free(s->http);
+    linger_end(loop_base(s->loop));
     s->connections->server = NULL;
     if (!s->connections->open)
         sl_free(s->connections);

@@ -1,6 +1,7 @@
 /* A small HTTP server: a listener with a table of routes, on the control thread. evhttp carries it;
  * nobody else sees libevent's HTTP. Bounded: SERVER_CONNECTIONS_MAX connections with TLS, header
- * and body sizes, SERVER_TIMEOUT_S for an answer.
+ * and body sizes, SERVER_TIMEOUT_S for an answer. A body that is too long is answered 413 before it
+ * has come; control/linger.h says how that answer reaches whoever still sends.
  *
  * A request under way is a struct ask: given to its route, which answers it exactly once, at once
  * or later. The client may go away meanwhile, and the server too: the answer is then nobody's, and

@@ -206,13 +206,8 @@ def test_what_is_refused(listener, subject, idp):
                                   resource="portal", notBefore=int(time.time()) + 1000), "future")
         status, _ = listener.post("/security-events", text, "application/json")
         assert status == 415
-        try:
-            status, _ = listener.post("/security-events", "x" * (1 << 20),
-                                      "application/secevent+jwt")
-        except urllib.error.URLError as error:  # it need not be taken to its end to be refused
-            assert isinstance(error.reason, (BrokenPipeError, ConnectionResetError)), error
-        else:
-            assert status == 413
+        status, _ = listener.post("/security-events", "x" * (1 << 20), "application/secevent+jwt")
+        assert status == 413
         use(spared)
     gate.wait_audit("it is for another audience")
 
