@@ -22,6 +22,7 @@
 #include "control/metrics.h"
 #include "control/server.h"
 #include "tests/unit/certs.h"
+#include "tests/unit/port.h"
 #include "tests/unit/token.h"
 
 #define ISSUER "https://idp.example.com"
@@ -136,17 +137,6 @@ static inline void *run(void *arg)
     (void)arg;
     assert_int_equal(loop_run(loop), OK);
     return NULL;
-}
-
-static inline uint16_t free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
-    close(fd);
-    return ntohs(at.sin_port);
 }
 
 static inline struct config *config_of(const char *more)

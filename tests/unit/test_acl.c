@@ -1,4 +1,5 @@
 #include "tests/unit/acl_bed.h"
+#include "tests/unit/port.h"
 
 #include <openssl/evp.h>
 
@@ -308,17 +309,6 @@ static void room_for_those_who_may(void **state)
     settle(30);
     assert_int_equal(acl->nconns, 0);
     login(); /* and there is room again */
-}
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
-    close(fd);
-    return ntohs(at.sin_port);
 }
 
 /* Through the listening socket: what comes faster than it may waits, and is not lost. */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "edc/events.h"
+#include "tests/unit/port.h"
 #include "tests/unit/token.h"
 #include "tests/unit/trail.h"
 
@@ -133,18 +134,6 @@ static int group_teardown(void **state)
     EVP_PKEY_free(new_key);
     curl_global_cleanup();
     return 0;
-}
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
-    close(fd);
-    return ntohs(at.sin_port);
 }
 
 static struct edc_parts parts;

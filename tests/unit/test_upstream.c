@@ -489,7 +489,7 @@ static void behind_a_slow_stream(void **state)
     b->config.upstream.request_timeout_ms = 1000;
     send_asked(&k1, FETCH, 11);
     send_asked(&k2, HEARTBEAT, 3);
-    for (uint8_t i = 0; i < stream_len; i++) {
+    for (uint32_t i = 0; i < stream_len; i++) {
         uint8_t byte = pattern(i);
         assert_false(bed_run(b, never, 250));
         assert_int_equal(closed, 0);

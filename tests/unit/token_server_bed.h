@@ -24,6 +24,7 @@
 #include "edc/tokens.h"
 #include "tests/unit/httpd.h"
 #include "tests/unit/issuer_bed.h"
+#include "tests/unit/port.h"
 
 #define AUDIENCE "did:web:provider.example.com"
 #define FORM     "Content-Type: application/x-www-form-urlencoded"
@@ -129,18 +130,6 @@ static inline void *run(void *arg)
     (void)arg;
     assert_int_equal(loop_run(loop), OK);
     return NULL;
-}
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
-    close(fd);
-    return ntohs(at.sin_port);
 }
 
 static inline void set_ring(void)
