@@ -479,6 +479,8 @@ static void misbehave(struct broker_conn *c)
         net_put(c->net, p, (size_t)sim_between(1, c->answer_len) - 1); /* not all of it */
         conn_close(c, sim_chance(50));
     } else {
+        /* Of a coordinator or a topic it may say any error now, and the gate tells it on. */
+        world.flipped |= c->api == 3 || c->api == 10;
         p[sim_between(4, c->answer_len - 1)] ^= (uint8_t)sim_between(1, 255);
     }
 }

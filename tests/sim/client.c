@@ -482,7 +482,7 @@ static void check_errors(const struct client *c, const struct asked *a, const st
 {
     struct node_iter it = {.root = m->root};
     struct node *n;
-    if (c->manner != HONEST && c->manner != SLOW)
+    if ((c->manner != HONEST && c->manner != SLOW) || world.flipped)
         return;
     while ((n = node_iter_next(&it)))
         if (n->field && n->field->role == ROLE_ERROR && !node_is_array(n) && denial(n->u.num) &&

@@ -99,6 +99,7 @@ struct broker {
 
 struct world {
     bool calm;       /* no fault but time: every honest request must be answered */
+    bool flipped;    /* a look-up of the gate's has been answered with a byte that is another */
     bool alloc_fail; /* allocations have been failing in this run */
     struct topic topics[WORLD_TOPICS];
     struct transfer transfers[WORLD_TRANSFERS];
