@@ -1,6 +1,7 @@
 #!/bin/bash
 # Holds the codec against Apache Kafka's own classes and definitions:
-#   the schema against the definitions in the jars, with tests/conformance/differences.txt;
+#   the schema against the definitions in the jars, with tests/conformance/differences.txt, and
+#   each property of each field doctored, to see that this is noticed (five seconds);
 #   messages, headers and refusals of every API and version, as Kafka writes them;
 #   what the gate has edited, read and written again by Kafka.
 # Ends with a line that counts.
@@ -58,9 +59,9 @@ part() { # COMMAND...
     failed=$((failed + f))
 }
 
-definitions() {
+definitions() { # Compare, or Doctored: can it fail?
     "$programs/conform" schema >"$work/schema"
-    run "$release" Compare "$work/schema" "$here/differences.txt" \
+    run "$release" "$1" "$work/schema" "$here/differences.txt" \
         "$(jar_of 3.9.1)" "$(jar_of 4.3.1)" "$(jar_of 4.4.0)"
 }
 
@@ -79,7 +80,8 @@ edited() { # RELEASE OTHER-JAR...
 echo "conformance: seed $seed, $rounds messages of each kind and version"
 gate >"$work/gate" 2>&1 &
 gate=$!
-part definitions
+part definitions Compare
+part definitions Doctored
 refused=$("$programs/conform" refused)
 part messages "$release" "$refused"
 for r in $others; do part messages "$r" - "$(jar_of "$release")"; done

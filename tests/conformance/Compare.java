@@ -1,3 +1,4 @@
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -9,12 +10,12 @@ import java.util.TreeMap;
 /**
  * Holds the gate's schema, as `conform schema` prints its compiled tables, against the definitions
  * inside kafka-clients jars: every message, version range, field, type, nullability, default, tag
- * and the fields' order; and, of the newest release that has the message, the ignorable marks (they
- * say what a writer may drop where a version lacks it, so older ones say less). What differs stands
+ * and the fields' order; and, of the newest release that has the field, the ignorable marks (they say
+ * what a writer may drop where a version lacks it, so older ones say less). What differs stands
  * in the list, or fails; so does a line of the list that differs no more.
  *
  * Arguments: the schema's print, the list of differences, jars named kafka-clients-RELEASE.jar, the
- * oldest first. A case is one message of one release.
+ * oldest first. A case is one message of one release. Doctored.java holds it to noticing.
  */
 public final class Compare {
     private static final class Ours {
@@ -32,15 +33,19 @@ public final class Compare {
 
     private final Map<String, Ours> ours = new TreeMap<>();
     private final Differences differences;
+    private final Map<String, Map<String, Definitions.Message>> releases;
+    /** What differs and stands in no list: RELEASE WHAT PROPERTY OURS THEIRS. */
+    final List<String> reports = new ArrayList<>();
     private int passed;
-    private int failed;
     private int found;
-    private boolean newest;
+    /** By field of ours: the newest release that has it, our mark, theirs. */
+    private final Map<String, String[]> ignorable = new LinkedHashMap<>();
 
-    private Compare(String print, String list) throws Exception {
-        differences = new Differences(list);
+    Compare(List<String> print, Differences list, Map<String, Map<String, Definitions.Message>> jars) {
+        differences = list;
+        releases = jars;
         Ours message = null;
-        for (String line : Files.readAllLines(Path.of(print))) {
+        for (String line : print) {
             String[] w = line.split("\t", -1);
             if (w[0].equals("message")) {
                 message = new Ours(w);
@@ -55,8 +60,7 @@ public final class Compare {
         found++;
         if (differences.take(release, what, property, own, theirs))
             return;
-        failed++;
-        System.out.println("FAILED " + release + " " + what + " " + property + " " + own + " " + theirs);
+        reports.add(String.join(" ", release, what, property, own, theirs));
     }
 
     private void same(String release, String what, String property, Object own, Object theirs) {
@@ -111,8 +115,7 @@ public final class Compare {
             if (!f.tagged().cut(common).isEmpty())
                 same(release, what, "tag", w[9], f.tag());
             same(release, what, "default", w[10], value(f));
-            if (newest)
-                same(release, what, "ignorable", w[11], f.ignorable() ? "1" : "0");
+            ignorable.put(what, new String[] {release, w[11], f.ignorable() ? "1" : "0"});
             if (f.tagged().cut(common).isEmpty()) {
                 if (order.indexOf(what) < last)
                     differ(release, what, "order", "earlier", "later");
@@ -131,7 +134,7 @@ public final class Compare {
     }
 
     private void message(String release, Definitions.Message m) {
-        int before = failed;
+        int before = reports.size();
         Ours o = find(release, m.name());
         if (o == null) {
             differ(release, m.name(), "message", "none", m.versions().toString());
@@ -150,12 +153,24 @@ public final class Compare {
                     differ(release, e.getKey(), "field", r.toString(), "none");
             }
         }
-        if (failed == before)
+        if (reports.size() == before)
             passed++;
     }
 
+    /** Their message, unless it is a header, or gone. */
+    void theirs(String release, Definitions.Message m) {
+        if (m.key() >= 0 && !m.versions().isEmpty())
+            message(release, m);
+    }
+
+    /** When the newest release has been seen. */
+    void marks() {
+        for (Map.Entry<String, String[]> e : ignorable.entrySet())
+            same(e.getValue()[0], e.getKey(), "ignorable", e.getValue()[1], e.getValue()[2]);
+    }
+
     /** Nothing of ours is without its like in some release, but for what the list names. */
-    private void beyond(Map<String, Map<String, Definitions.Message>> releases) {
+    private void beyond() {
         for (Ours o : ours.values()) {
             List<Integer> more = new ArrayList<>();
             for (int v = o.versions.min(); v <= o.versions.max(); v++) {
@@ -171,27 +186,28 @@ public final class Compare {
         }
     }
 
-    public static void main(String[] args) throws Exception {
-        Compare c = new Compare(args[0], args[1]);
-        Map<String, Map<String, Definitions.Message>> releases = new LinkedHashMap<>();
-        for (int i = 2; i < args.length; i++)
-            releases.put(args[i].replaceAll(".*kafka-clients-|\\.jar$", ""), Definitions.of(args[i]));
-        for (Map.Entry<String, Map<String, Definitions.Message>> r : releases.entrySet())
-            for (Definitions.Message m : r.getValue().values()) {
-                c.newest = true;
-                for (String later : releases.keySet())
-                    if (later.compareTo(r.getKey()) > 0 && releases.get(later).containsKey(m.name()))
-                        c.newest = false;
-                if (m.key() >= 0 && !m.versions().isEmpty())
-                    c.message(r.getKey(), m);
-            }
-        c.beyond(releases);
-        for (String s : c.differences.stale()) {
-            c.failed++;
-            System.out.println("FAILED a stale difference, " + s);
-        }
-        System.out.println("conformance, definitions of " + String.join(" and ", releases.keySet()) + ": "
-            + c.passed + " passed, " + c.failed + " failed (" + c.found + " differences met)");
-        System.exit(c.failed == 0 ? 0 : 1);
+    /** Definitions by release, in the order of the jars. */
+    static Map<String, Map<String, Definitions.Message>> jars(List<String> paths) throws IOException {
+        Map<String, Map<String, Definitions.Message>> all = new LinkedHashMap<>();
+        for (String path : paths)
+            all.put(path.replaceAll(".*kafka-clients-|\\.jar$", ""), Definitions.of(path));
+        return all;
+    }
+
+    public static void main(String[] args) throws IOException {
+        Compare c = new Compare(Files.readAllLines(Path.of(args[0])), new Differences(args[1]),
+            jars(List.of(args).subList(2, args.length)));
+        for (Map.Entry<String, Map<String, Definitions.Message>> r : c.releases.entrySet())
+            for (Definitions.Message m : r.getValue().values())
+                c.theirs(r.getKey(), m);
+        c.marks();
+        c.beyond();
+        for (String s : c.differences.stale())
+            c.reports.add("a stale difference, " + s);
+        for (String s : c.reports)
+            System.out.println("FAILED " + s);
+        System.out.println("conformance, definitions of " + String.join(" and ", c.releases.keySet()) + ": "
+            + c.passed + " passed, " + c.reports.size() + " failed (" + c.found + " differences met)");
+        System.exit(c.reports.isEmpty() ? 0 : 1);
     }
 }

@@ -35,6 +35,12 @@ final class Differences {
         }
     }
 
+    /** The same list, with all of its lines open. */
+    Differences(Differences other) {
+        open.putAll(other.open);
+        names.putAll(other.names);
+    }
+
     /** What our field is called in that release. */
     String nameOf(String release, String what, String ours) {
         return names.getOrDefault(release + " " + what, ours);
