@@ -26,6 +26,7 @@ CFLAGS_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -DSLUICE_TEST
 # Test build without sanitizers: for very many seeds of the simulation.
 CFLAGS_sim     := -O2 -g -DSLUICE_TEST=1
 CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+                  -fno-sanitize-coverage=trace-cmp \
                   -fno-sanitize-recover=all -fno-omit-frame-pointer -DSLUICE_TEST=1
 CFLAGS_cov     := -O1 -g -fprofile-instr-generate -fcoverage-mapping -DSLUICE_TEST=1 \
                   -Wno-string-plus-int -Wno-pedantic
@@ -137,7 +138,8 @@ FUZZ_LINK_cov  := -fsanitize=fuzzer
 FUZZ_WORLD := $(addprefix $(B)/fuzz/,world.o world_cluster.o world_judge.o world_loop.o)
 $(B)/fuzz/fuzz_session $(B)/fuzz/fuzz_policy: $(FUZZ_WORLD)
 $(B)/fuzz/fuzz_store: $(B)/fuzz/world_loop.o
-$(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(B)/fuzz/mutate.o $(LIB)
+FUZZ_MUTATE := $(addprefix $(B)/fuzz/,mutate.o mutate_json.o mutate_text.o mutate_frames.o)
+$(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(FUZZ_MUTATE) $(LIB)
 	$(CC) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDFLAGS) $(FUZZ_LINK_$(VARIANT)) $(LDLIBS)
 # Dictionaries from the schema and the table of options.
 $(B)/fuzz/schema.dict: $(B)/fuzz/mkdict.o $(LIB)

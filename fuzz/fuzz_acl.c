@@ -12,9 +12,21 @@
 
 #include "base/log.h"
 #include "edc/acl_find.h"
+#include "fuzz/mutate.h"
 #include "proxy/peers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    /* ApiVersions, SASL, Metadata, DescribeCluster, and what is done to ACLs. */
+    static const uint8_t apis[] = {3, 17, 18, 29, 29, 30, 30, 30, 31, 31, 36, 60};
+
+    if (size < 2 || max < 2 || seed % 32 == 0)
+        return LLVMFuzzerMutate(data, size, max);
+    return 1 + mutate_frames(apis, sizeof(apis), data + 1, size - 1, max - 1, seed);
+}
 
 #define PASSWORD "a password of some length"
 #define TURNS    64

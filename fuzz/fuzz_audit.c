@@ -6,8 +6,39 @@
 #include <string.h>
 
 #include "audit/audit.h"
+#include "fuzz/mutate_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const words[] = {"a",
+                                    "\n",
+                                    "\\",
+                                    "\"",
+                                    "\x01",
+                                    "\x7f",
+                                    "\xc2\x85",
+                                    "\xe2\x80\xa8",
+                                    "\xe2\x80\xae",
+                                    "\xed\xa0\x80",
+                                    "\xf4\x90\x80\x80",
+                                    "\xc0\x80",
+                                    "\xf0\x9f\x98\x80",
+                                    "\xef\xbf\xbd",
+                                    "\xe2\x80",
+                                    "127.0.0.1:9",
+                                    "Fetch",
+                                    "TOPIC"};
+
+/* Texts may hold no 0xff, which cuts them. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    if (size < 2 || max < 2 || seed % 16 == 0)
+        return LLVMFuzzerMutate(data, size, max);
+    return 1 + mutate_items(0xff, &w, data + 1, size - 1, max - 1, seed);
+}
 
 /* The input is cut at 0xff bytes into the texts, in turn; the first byte is the kind. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -6,8 +6,56 @@
 #include <string.h>
 
 #include "control/body.h"
+#include "fuzz/mutate_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const keys[] = {"principal",
+                                   "issuer",
+                                   "subject",
+                                   "client",
+                                   "topics",
+                                   "group_prefix",
+                                   "operations",
+                                   "not_before",
+                                   "expires",
+                                   "participant",
+                                   "agreement",
+                                   "asset",
+                                   "tokens",
+                                   "kind",
+                                   "value",
+                                   "token",
+                                   "transfer",
+                                   "jti",
+                                   "reason",
+                                   "id",
+                                   "at",
+                                   "read",
+                                   "write",
+                                   "manage",
+                                   "describe_configs",
+                                   "https://i",
+                                   "bob",
+                                   "2026-01-01T00:00:00Z",
+                                   "2026-02-30T00:00:00+01:00",
+                                   "t1",
+                                   "did:web:bob",
+                                   "*",
+                                   "parts",
+                                   "token=a&token=b"};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(keys);
+
+    if (size < 2 || max < 2 || seed % 32 == 0)
+        return LLVMFuzzerMutate(data, size, max);
+    if (data[0] % 3 == 2)
+        return 1 + mutate_items('&', &w, data + 1, size - 1, max - 1, seed);
+    return 1 + mutate_json(&w, data + 1, size - 1, max - 1, seed);
+}
 
 static const char text[] = "listen: 0.0.0.0:9093\n"
                            "advertise: gate.example.com:9093\n"

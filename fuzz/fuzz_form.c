@@ -7,10 +7,25 @@
 #include <string.h>
 
 #include "control/body.h"
+#include "fuzz/mutate_text.h"
 
 #define ROOM 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const words[] = {"token=", "token",  "%74oken=", "tok%65n",
+                                    "=",      "==",     "+",        "%20",
+                                    "%00",    "%",      "%4",       "%g1",
+                                    "%41",    "%C3%A9", "a=b",      "token_type_hint=access_token",
+                                    "&&",     ";",      "token%3D", "\n"};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    return mutate_items('&', &w, data, size, max, seed);
+}
 
 static void must(int holds, const char *what)
 {

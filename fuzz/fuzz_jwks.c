@@ -4,8 +4,24 @@
 #include <stdlib.h>
 
 #include "auth/jwks.h"
+#include "fuzz/mutate_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const words[] = {
+    "keys",  "kty",    "kid",     "alg",   "use",   "key_ops", "crv",   "x",
+    "y",     "n",      "e",       "d",     "x5c",   "x5t",     "RSA",   "EC",
+    "OKP",   "oct",    "Ed25519", "Ed448", "P-256", "P-384",   "P-521", "secp256k1",
+    "RS256", "PS256",  "ES256",   "ES384", "EdDSA", "HS256",   "none",  "sig",
+    "enc",   "verify", "sign",    "AQAB",  "AQ",    "AAAA",    ""};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    return mutate_json(&w, data, size, max, seed);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

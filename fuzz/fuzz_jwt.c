@@ -10,12 +10,33 @@
 
 #include "auth/jwt.h"
 #include "base/log.h"
+#include "fuzz/mutate_text.h"
 #include "tests/unit/token.h"
 
 #define NOW 1800000000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+static const char *const words[] = {
+    "alg",  "kid",  "typ",  "JWT",       "at+jwt",   "jwk",         "jku",       "x5u",
+    "x5c",  "crit", "b64",  "cty",       "EdDSA",    "ES256",       "RS256",     "HS256",
+    "none", "ed",   "es",   "iss",       "aud",      "sub",         "exp",       "iat",
+    "nbf",  "jti",  "azp",  "client_id", "transfer", "participant", "topics",    "prefix",
+    "ops",  "cnf",  "jkt",  "x5t#S256",  "scope",    "https://i",   "https://j", "s",
+    "bob",  "read", "write"};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    if (size < 2 || max < 2 || seed % 32 == 0)
+        return LLVMFuzzerMutate(data, size, max);
+    if (data[0] % 3 == 0)
+        return 1 + mutate_token(&w, data + 1, size - 1, max - 1, seed);
+    return 1 + mutate_claims(&w, data + 1, size - 1, max - 1, seed);
+}
 
 static EVP_PKEY *ed, *ec;
 static struct keyring *ring;

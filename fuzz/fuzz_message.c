@@ -9,8 +9,74 @@
 #include "edc/flow.h"
 #include "edc/message.h"
 #include "edc/register.h"
+#include "fuzz/mutate_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const words[] = {"@context",
+                                    "@type",
+                                    "@id",
+                                    "@value",
+                                    "edc",
+                                    "dspace",
+                                    "dspace:",
+                                    "edc:",
+                                    "https://w3id.org/edc/v0.0.1/ns/",
+                                    "https://w3id.org/dspace/v0.8/",
+                                    "DataFlowStartMessage",
+                                    "DataAddress",
+                                    "dspace:DataAddress",
+                                    "endpointType",
+                                    "dspace:endpointType",
+                                    "endpointProperties",
+                                    "processId",
+                                    "datasetId",
+                                    "agreementId",
+                                    "participantId",
+                                    "counterPartyId",
+                                    "dataspaceContext",
+                                    "messageId",
+                                    "flowType",
+                                    "PULL",
+                                    "PUSH",
+                                    "transferType",
+                                    "transferTypeDestination",
+                                    "callbackAddress",
+                                    "sourceDataAddress",
+                                    "properties",
+                                    "dataAddress",
+                                    "KafkaBroker",
+                                    "KafkaBroker-PULL",
+                                    "topic",
+                                    "kafka.bootstrap.servers",
+                                    "name",
+                                    "value",
+                                    "claims",
+                                    "labels",
+                                    "metadata",
+                                    "profile",
+                                    "reason",
+                                    "state",
+                                    "type",
+                                    "TransferProcessStarted",
+                                    "TransferProcessTerminated",
+                                    "TransferProcessSuspended",
+                                    "TransferProcessCompleted",
+                                    "payload",
+                                    "transferProcessId",
+                                    "PROVIDER",
+                                    "CONSUMER",
+                                    "id",
+                                    "at",
+                                    "did:web:bob"};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    return mutate_json(&w, data, size, max, seed);
+}
 
 static const char *types[] = {"KafkaBroker-PULL"}, *sources[] = {"KafkaBroker"};
 static const struct config config = {

@@ -10,8 +10,73 @@
 #include "config/values.h"
 #include "control/body.h"
 #include "edc/proof.h"
+#include "fuzz/mutate_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const words[] = {"alg",
+                                    "EdDSA",
+                                    "ES256",
+                                    "kid",
+                                    "did:web:a#k",
+                                    "did:web:a",
+                                    "#k",
+                                    "typ",
+                                    "JWT",
+                                    "iss",
+                                    "sub",
+                                    "aud",
+                                    "exp",
+                                    "iat",
+                                    "jti",
+                                    "a",
+                                    "nbf",
+                                    "token",
+                                    "client_id",
+                                    "id",
+                                    "verificationMethod",
+                                    "assertionMethod",
+                                    "authentication",
+                                    "type",
+                                    "JsonWebKey2020",
+                                    "Multikey",
+                                    "controller",
+                                    "publicKeyJwk",
+                                    "publicKeyMultibase",
+                                    "publicKeyBase58",
+                                    "kty",
+                                    "OKP",
+                                    "EC",
+                                    "crv",
+                                    "Ed25519",
+                                    "P-256",
+                                    "x",
+                                    "y",
+                                    "did:web:a%3A8080:b",
+                                    "did:web:127.0.0.1",
+                                    "did:key:z6MkhaXgBZDvotDkL5258faiztiGiC2QtKLGpbnnEGta2doK",
+                                    "did:jwk:",
+                                    "refresh_token=",
+                                    "refresh_token",
+                                    "grant_type=refresh_token",
+                                    "%41",
+                                    "z6Mk",
+                                    ""};
+
+/* By what it looks like. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    if (size > 0 && data[0] == '{')
+        return mutate_json(&w, data, size, max, seed);
+    if (size > 4 && memcmp(data, "did:", 4) == 0)
+        return mutate_items(':', &w, data, size, max, seed);
+    if (memchr(data, '.', size) && !memchr(data, '&', size))
+        return mutate_token(&w, data, size, max, seed);
+    return mutate_items('&', &w, data, size, max, seed);
+}
 
 #define NOW INT64_C(1700000000)
 

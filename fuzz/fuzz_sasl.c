@@ -6,8 +6,36 @@
 #include <string.h>
 
 #include "auth/sasl.h"
+#include "fuzz/mutate_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const words[] = {"n,,",
+                                    "n,a=user,",
+                                    "y,,",
+                                    "p=tls-unique,,",
+                                    "n,a=u=2Cs=3D,",
+                                    "auth=Bearer a.b.c",
+                                    "auth=Bearer ",
+                                    "auth=bearer  x",
+                                    "auth=Basic eA==",
+                                    "host=h",
+                                    "port=9093",
+                                    "traceparent=1",
+                                    "a=",
+                                    "=2C",
+                                    "=3D",
+                                    "=",
+                                    "~",
+                                    "\1"};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    return mutate_items(1, &w, data, size, max, seed);
+}
 
 static void must(int holds)
 {

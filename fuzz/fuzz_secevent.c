@@ -9,12 +9,77 @@
 #include "base/log.h"
 #include "control/body.h"
 #include "edc/secevent.h"
+#include "fuzz/mutate_text.h"
 #include "tests/unit/token.h"
 
 #define NOW 1800000000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+static const char *const words[] = {
+    "iss",
+    "aud",
+    "iat",
+    "jti",
+    "exp",
+    "sub",
+    "sid",
+    "sub_id",
+    "toe",
+    "txn",
+    "events",
+    "format",
+    "iss_sub",
+    "jwt_id",
+    "opaque",
+    "complex",
+    "subject_type",
+    "iss-sub",
+    "email",
+    "subject",
+    "token",
+    "user",
+    "session",
+    "id",
+    "issuer",
+    "https://i",
+    "https://j",
+    "s",
+    "c",
+    "bob",
+    "j",
+    "ed",
+    "EdDSA",
+    "https://schemas.openid.net/secevent/caep/event-type/session-revoked",
+    "https://schemas.openid.net/secevent/caep/event-type/credential-change",
+    "https://schemas.openid.net/secevent/risc/event-type/account-disabled",
+    "https://schemas.openid.net/secevent/risc/event-type/account-purged",
+    "https://schemas.openid.net/secevent/oauth/event-type/token-revoked",
+    "http://schemas.openid.net/event/backchannel-logout",
+    "event_timestamp",
+    "nonce",
+    "action",
+    "LOGOUT",
+    "PUSH_NOT_BEFORE",
+    "notBefore",
+    "expiration",
+    "resource",
+    "keycloakSessionIds",
+    "adapterSessionIds",
+    "logout_token="};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    if (size < 2 || max < 2 || seed % 32 == 0)
+        return LLVMFuzzerMutate(data, size, max);
+    if (data[0] & 4)
+        return 1 + mutate_token(&w, data + 1, size - 1, max - 1, seed);
+    return 1 + mutate_json(&w, data + 1, size - 1, max - 1, seed);
+}
 
 static EVP_PKEY *ed;
 static struct keyring *ring;

@@ -5,8 +5,54 @@
 #include <string.h>
 
 #include "auth/store_line.h"
+#include "fuzz/mutate_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+static const char *const words[] = {"grant",
+                                    "revocation",
+                                    "note",
+                                    "id",
+                                    "principal",
+                                    "issuer",
+                                    "subject",
+                                    "client",
+                                    "tokens",
+                                    "participant",
+                                    "agreement",
+                                    "asset",
+                                    "topics",
+                                    "group_prefix",
+                                    "operations",
+                                    "not_before",
+                                    "expires",
+                                    "read",
+                                    "write",
+                                    "manage",
+                                    "describe_configs",
+                                    "kind",
+                                    "value",
+                                    "reason",
+                                    "at",
+                                    "until",
+                                    "expires_s",
+                                    "text",
+                                    "transfer",
+                                    "token",
+                                    "https://i",
+                                    "bob",
+                                    "did:web:bob",
+                                    "a",
+                                    "b",
+                                    "j1"};
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    static const struct mutate_words w = MUTATE_WORDS(words);
+
+    return mutate_json(&w, data, size, max, seed);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -21,7 +21,7 @@ uint32_t mutate_rand(struct mutate_rng *r, uint32_t below)
     return (uint32_t)((z ^ z >> 31) >> 32) % below;
 }
 
-static bool one_in(struct mutate_rng *r, uint32_t n)
+bool mutate_one_in(struct mutate_rng *r, uint32_t n)
 {
     return mutate_rand(r, n) == 0;
 }
@@ -87,10 +87,10 @@ static struct text pick_text(struct mutate_rng *r, const struct field *f)
 {
     static const uint32_t lengths[] = {0, 1, 126, 127, 128, 249, 255, 256, 300, 16383, 32767};
 
-    if (one_in(r, 8)) {
+    if (mutate_one_in(r, 8)) {
         if (!long_text[0])
             memset(long_text, 'a', sizeof long_text);
-        uint32_t some = mutate_rand(r, one_in(r, 4) ? COUNT(lengths) : 9);
+        uint32_t some = mutate_rand(r, mutate_one_in(r, 4) ? COUNT(lengths) : 9);
         return (struct text){long_text, lengths[some]};
     }
     if (f->role == ROLE_TOPIC)
@@ -98,7 +98,8 @@ static struct text pick_text(struct mutate_rng *r, const struct field *f)
     if (f->role == ROLE_GROUP || f->role == ROLE_TXN)
         return pick(r, groups, COUNT(groups));
     if (f->role == ROLE_KEY)
-        return one_in(r, 2) ? pick(r, topics, COUNT(topics)) : pick(r, groups, COUNT(groups));
+        return mutate_one_in(r, 2) ? pick(r, topics, COUNT(topics))
+                                   : pick(r, groups, COUNT(groups));
     if (f->role == ROLE_REGEX)
         return pick(r, patterns, COUNT(patterns));
     if (f->role == ROLE_HOST)
@@ -115,13 +116,14 @@ static int64_t pick_number(struct mutate_rng *r, const struct field *f)
 
     if (f->type == TYPE_BOOL)
         return mutate_rand(r, 2);
-    if (one_in(r, 4))
+    if (mutate_one_in(r, 4))
         return edges[mutate_rand(r, COUNT(edges))];
     if (f->role == ROLE_ERROR)
         return (int64_t)mutate_rand(r, 135) - 1;
     if (f->role == ROLE_PARTITION || f->role == ROLE_BROKER || f->role == ROLE_REPLICA)
         return (int64_t)mutate_rand(r, 6) - 1;
-    return one_in(r, 2) ? f->default_int : (int64_t)mutate_rand(r, 1U << (1 + mutate_rand(r, 20)));
+    return mutate_one_in(r, 2) ? f->default_int
+                               : (int64_t)mutate_rand(r, 1U << (1 + mutate_rand(r, 20)));
 }
 
 static const uint8_t *pick_uuid(struct mutate_rng *r)
@@ -143,7 +145,7 @@ static void set_value(struct mutate_rng *r, struct msg *m, struct node *n)
     const struct field *f = n->field;
     struct text t;
 
-    n->null = versions_has(f->nullable, m->version) && !n->element && one_in(r, 6);
+    n->null = versions_has(f->nullable, m->version) && !n->element && mutate_one_in(r, 6);
     switch (f->type) {
     case TYPE_BOOL:
     case TYPE_INT8:
@@ -188,12 +190,12 @@ static void edit_struct(struct mutate_rng *r, struct msg *m, struct node *st)
 
     if (!f)
         return;
-    if (one_in(r, 4)) {
+    if (mutate_one_in(r, 4)) {
         node_unset(st, f->id);
         return;
     }
     if (f->array) {
-        if (one_in(r, 4))
+        if (mutate_one_in(r, 4))
             (void)!node_array(m, st, f->id);
         return;
     }
@@ -252,10 +254,10 @@ static void array_grow(struct mutate_rng *r, struct msg *m, struct node *array)
 static void edit_array(struct mutate_rng *r, struct msg *m, struct node *array)
 {
     struct node *prev = NULL, *e = array->child;
-    uint32_t times = one_in(r, 16) ? 1 + mutate_rand(r, 200) : 1 + mutate_rand(r, 3);
+    uint32_t times = mutate_one_in(r, 16) ? 1 + mutate_rand(r, 200) : 1 + mutate_rand(r, 3);
 
-    if (array->null || !e || one_in(r, 3)) {
-        array->null = versions_has(array->field->nullable, m->version) && one_in(r, 6);
+    if (array->null || !e || mutate_one_in(r, 3)) {
+        array->null = versions_has(array->field->nullable, m->version) && mutate_one_in(r, 6);
         if (array->null)
             array_clear(array);
         else
@@ -267,15 +269,15 @@ static void edit_array(struct mutate_rng *r, struct msg *m, struct node *array)
         prev = e;
         e = e->next;
     }
-    if (one_in(r, 8)) {
+    if (mutate_one_in(r, 8)) {
         array_clear(array);
-    } else if (one_in(r, 2)) {
+    } else if (mutate_one_in(r, 2)) {
         struct node *copy = node_clone(m, e);
         if (copy)
             array_put(array, copy);
     } else {
         array_take(array, prev, e);
-        if (one_in(r, 2))
+        if (mutate_one_in(r, 2))
             array_put(array, e);
     }
 }
@@ -286,7 +288,7 @@ static struct node *pick_node(struct mutate_rng *r, struct msg *m)
     struct node *n, *chosen = m->root;
 
     for (uint32_t seen = 0; (n = node_iter_next(&it)); seen++)
-        if (one_in(r, seen + 1))
+        if (mutate_one_in(r, seen + 1))
             chosen = n;
     return chosen;
 }
@@ -303,13 +305,13 @@ static void edit_tree(struct mutate_rng *r, struct msg *m)
             set_value(r, m, n);
         } else {
             bool may = n->field && !n->element && versions_has(n->field->nullable, m->version);
-            if (may && (n->null || one_in(r, 8)))
+            if (may && (n->null || mutate_one_in(r, 8)))
                 n->null = !n->null;
             if (!n->null)
                 edit_struct(r, m, n);
         }
     }
-    if (one_in(r, 12))
+    if (mutate_one_in(r, 12))
         m->version = (int16_t)(v->min + (int)mutate_rand(r, (uint32_t)(v->max - v->min) + 1));
 }
 
@@ -421,8 +423,7 @@ static void find_marks(struct marks *s, const struct message *m, int version, co
     }
 }
 
-/* Puts in[0..k) in place of the cut bytes at `at`. The new size; n when it does not fit. */
-static size_t splice(uint8_t *body, size_t n, size_t max, size_t at, size_t cut, const void *in,
+size_t mutate_splice(uint8_t *body, size_t n, size_t max, size_t at, size_t cut, const void *in,
                      size_t k)
 {
     if (at > n || cut > n - at || n - cut + k > max)
@@ -441,7 +442,7 @@ static size_t varint(struct mutate_rng *r, uint8_t *out, uint32_t v)
     for (; v >= 0x80; v >>= 7)
         out[n++] = (uint8_t)(v | 0x80);
     out[n++] = (uint8_t)v;
-    while (n < 5 && one_in(r, 40)) {
+    while (n < 5 && mutate_one_in(r, 40)) {
         out[n - 1] |= 0x80;
         out[n++] = 0;
     }
@@ -452,18 +453,18 @@ static size_t varint(struct mutate_rng *r, uint8_t *out, uint32_t v)
 static size_t add_tags(struct mutate_rng *r, uint8_t *body, size_t n, size_t max, size_t at)
 {
     uint8_t in[64];
-    uint32_t count = 1 + mutate_rand(r, 3), number = mutate_rand(r, one_in(r, 2) ? 8 : 300);
-    size_t k = varint(r, in, one_in(r, 20) ? mutate_rand(r, UINT32_MAX) : count);
+    uint32_t count = 1 + mutate_rand(r, 3), number = mutate_rand(r, mutate_one_in(r, 2) ? 8 : 300);
+    size_t k = varint(r, in, mutate_one_in(r, 20) ? mutate_rand(r, UINT32_MAX) : count);
 
     for (; count > 0; count--) {
         uint32_t size = mutate_rand(r, 6);
         k += varint(r, in + k, number);
-        k += varint(r, in + k, one_in(r, 12) ? size + mutate_rand(r, 3) : size);
+        k += varint(r, in + k, mutate_one_in(r, 12) ? size + mutate_rand(r, 3) : size);
         for (; size > 0; size--)
-            in[k++] = (uint8_t)mutate_rand(r, one_in(r, 2) ? 3 : 256);
-        number += one_in(r, 8) ? 0U - mutate_rand(r, 2) : 1 + mutate_rand(r, 5);
+            in[k++] = (uint8_t)mutate_rand(r, mutate_one_in(r, 2) ? 3 : 256);
+        number += mutate_one_in(r, 8) ? 0U - mutate_rand(r, 2) : 1 + mutate_rand(r, 5);
     }
-    return splice(body, n, max, at, at < n, in, k);
+    return mutate_splice(body, n, max, at, at < n, in, k);
 }
 
 /* What lengths, counts and markers look like when they lie. */
@@ -503,19 +504,19 @@ static size_t bend_value(struct mutate_rng *r, uint8_t *body, size_t n, size_t m
         if (at >= n || body[at] >= 0x80)
             return n;
         in[0] = body[at] | 0x80;
-        return splice(body, n, max, at, 1, in, 2);
+        return mutate_splice(body, n, max, at, 1, in, 2);
     case 1:
         if (at < n)
-            body[at] = (uint8_t)(body[at] + (one_in(r, 2) ? 1 : 255));
+            body[at] = (uint8_t)(body[at] + (mutate_one_in(r, 2) ? 1 : 255));
         return n;
     case 2:
         in[0] = (uint8_t)mutate_rand(r, 256);
-        return splice(body, n, max, at, 0, in, 1);
+        return mutate_splice(body, n, max, at, 0, in, 1);
     case 3:
-        return splice(body, n, max, at, 1, NULL, 0);
+        return mutate_splice(body, n, max, at, 1, NULL, 0);
     default:
         i = mutate_rand(r, COUNT(bends));
-        return splice(body, n, max, at, bends[i].cut, bends[i].bytes, bends[i].n);
+        return mutate_splice(body, n, max, at, bends[i].cut, bends[i].bytes, bends[i].n);
     }
 }
 
@@ -535,15 +536,15 @@ static size_t mutate_bytes(struct mutate_rng *r, uint8_t *body, size_t n, size_t
 
     switch (mutate_rand(r, 4)) {
     case 0:
-        return splice(body, n, max, at, 0, &in, 1);
+        return mutate_splice(body, n, max, at, 0, &in, 1);
     case 1:
-        return splice(body, n, max, at, 1, NULL, 0);
+        return mutate_splice(body, n, max, at, 1, NULL, 0);
     case 2:
         if (at < n)
             body[at] ^= (uint8_t)(1U << mutate_rand(r, 8));
         return n;
     default:
-        return splice(body, n, max, at, at < n, &in, 1);
+        return mutate_splice(body, n, max, at, at < n, &in, 1);
     }
 }
 
@@ -558,9 +559,9 @@ static size_t mutate_piece(struct mutate_rng *r, const struct marks *s, uint8_t 
     if (to < from || to > n || to - from > sizeof piece)
         return n;
     memcpy(piece, body + from, to - from);
-    if (one_in(r, 3))
-        return splice(body, n, max, from, to - from, NULL, 0);
-    return splice(body, n, max, s->mark[mutate_rand(r, s->count)].at, 0, piece, to - from);
+    if (mutate_one_in(r, 3))
+        return mutate_splice(body, n, max, from, to - from, NULL, 0);
+    return mutate_splice(body, n, max, s->mark[mutate_rand(r, s->count)].at, 0, piece, to - from);
 }
 
 static size_t mutate_wire(struct mutate_rng *r, const struct message *m, int version, uint8_t *body,
@@ -570,22 +571,23 @@ static size_t mutate_wire(struct mutate_rng *r, const struct message *m, int ver
     uint32_t i;
 
     find_marks(&s, m, version, body, n);
-    if (s.count == 0 || one_in(r, 10))
+    if (s.count == 0 || mutate_one_in(r, 10))
         return mutate_bytes(r, body, n, max);
-    if (one_in(r, 16))
-        return splice(body, n, max, n, 0, "\0\1", 1 + mutate_rand(r, 2)); /* left over */
-    if (one_in(r, 16))
+    if (mutate_one_in(r, 16))
+        return mutate_splice(body, n, max, n, 0, "\0\1", 1 + mutate_rand(r, 2)); /* left over */
+    if (mutate_one_in(r, 16))
         return s.mark[mutate_rand(r, s.count)].at;
-    if (one_in(r, 10))
+    if (mutate_one_in(r, 10))
         return mutate_piece(r, &s, body, n, max);
     i = mutate_rand(r, s.count);
-    for (uint32_t tries = 8; tries > 0 && s.mark[i].kind == MARK_VALUE && one_in(r, 2); tries--)
+    for (uint32_t tries = 8; tries > 0 && s.mark[i].kind == MARK_VALUE && mutate_one_in(r, 2);
+         tries--)
         i = mutate_rand(r, s.count);
-    if (s.mark[i].kind == MARK_TAGS && !one_in(r, 4))
+    if (s.mark[i].kind == MARK_TAGS && !mutate_one_in(r, 4))
         return add_tags(r, body, n, max, s.mark[i].at);
     if (s.mark[i].kind == MARK_TEXT)
         return mutate_text(r, body, n, s.mark[i].at);
-    if (s.mark[i].kind == MARK_TAG && one_in(r, 2))
+    if (s.mark[i].kind == MARK_TAG && mutate_one_in(r, 2))
         body[s.mark[i].at] ^= (uint8_t)(1 + mutate_rand(r, 3));
     return bend_value(r, body, n, max, s.mark[i].at);
 }
@@ -593,9 +595,9 @@ static size_t mutate_wire(struct mutate_rng *r, const struct message *m, int ver
 size_t mutate_body(struct mutate_rng *r, const struct message *m, int *version, uint8_t *body,
                    size_t n, size_t max)
 {
-    bool tree = !one_in(r, 3);
+    bool tree = !mutate_one_in(r, 3);
 
-    if (tree && mutate_tree(r, edit_tree, m, version, body, &n, max) && !one_in(r, 3))
+    if (tree && mutate_tree(r, edit_tree, m, version, body, &n, max) && !mutate_one_in(r, 3))
         return n;
     return mutate_wire(r, m, *version, body, n, max);
 }
@@ -629,16 +631,16 @@ size_t mutate_input(const struct mutate_layout *l, uint8_t *data, size_t size, s
     const struct message *m;
     int version;
 
-    if (size < l->head || max < l->head || one_in(&r, 10))
+    if (size < l->head || max < l->head || mutate_one_in(&r, 10))
         return LLVMFuzzerMutate(data, size, max);
     m = schema_find(data[l->api], !(data[l->way] & l->way_bit) != l->bit_is_request);
     version = data[l->version] & (uint8_t)~keep;
-    if (!m || !versions_has(m->versions, version) || one_in(&r, 16)) {
+    if (!m || !versions_has(m->versions, version) || mutate_one_in(&r, 16)) {
         m = pick_message(&r, &version);
         data[l->api] = (uint8_t)m->api;
         size = l->head + mutate_new(&r, m, version, data + l->head, max - l->head);
     } else {
-        if (one_in(&r, 8))
+        if (mutate_one_in(&r, 8))
             data[mutate_rand(&r, (uint32_t)l->head)] = (uint8_t)mutate_rand(&r, 256);
         data[l->api] = (uint8_t)m->api;
         size =
@@ -690,7 +692,7 @@ size_t script_append(struct mutate_rng *r, uint8_t *data, size_t size, size_t ma
     n = mutate_names(r, m, version, step + SCRIPT_STEP_BYTES, n, 4096);
     n = put_step(step, m, what, version, n);
     buf_thread_trim();
-    return splice(data, size, max, size, 0, step, n);
+    return mutate_splice(data, size, max, size, 0, step, n);
 }
 
 /* A step of its own at `at`. */
@@ -702,7 +704,7 @@ static size_t script_insert(struct mutate_rng *r, uint8_t *data, size_t size, si
     size_t n = mutate_new(r, m, version, step + SCRIPT_STEP_BYTES, 4096);
 
     n = put_step(step, m, (uint8_t)mutate_rand(r, 16), version, n);
-    return splice(data, size, max, at, 0, step, n);
+    return mutate_splice(data, size, max, at, 0, step, n);
 }
 
 /* Changes the body of the step that stands at [at, at + SCRIPT_STEP_BYTES + len). */
@@ -714,12 +716,12 @@ static size_t script_change(struct mutate_rng *r, uint8_t *data, size_t size, si
     int version = s->version;
     size_t old = SCRIPT_STEP_BYTES + s->len, n;
 
-    if (!m || !versions_has(m->versions, version) || one_in(r, 10)) {
-        data[at + mutate_rand(r, 3)] = (uint8_t)mutate_rand(r, one_in(r, 2) ? 16 : 256);
+    if (!m || !versions_has(m->versions, version) || mutate_one_in(r, 10)) {
+        data[at + mutate_rand(r, 3)] = (uint8_t)mutate_rand(r, mutate_one_in(r, 2) ? 16 : 256);
         return size;
     }
     memcpy(step + SCRIPT_STEP_BYTES, s->body, s->len);
-    if (one_in(r, 12)) {
+    if (mutate_one_in(r, 12)) {
         version = m->versions.min +
                   (int)mutate_rand(r, (uint32_t)(m->versions.max - m->versions.min) + 1);
         n = mutate_new(r, m, version, step + SCRIPT_STEP_BYTES, 4096);
@@ -728,7 +730,7 @@ static size_t script_change(struct mutate_rng *r, uint8_t *data, size_t size, si
     }
     n = put_step(step, m, s->what, version, n);
     buf_thread_trim();
-    return splice(data, size, max, at, old, step, n);
+    return mutate_splice(data, size, max, at, old, step, n);
 }
 
 size_t mutate_script(uint8_t *data, size_t size, size_t max, unsigned seed)
@@ -742,7 +744,7 @@ size_t mutate_script(uint8_t *data, size_t size, size_t max, unsigned seed)
 
     while (n < SCRIPT_STEPS_MAX && script_next(&p, &left, &steps[n]))
         n++;
-    if (one_in(&r, 12))
+    if (mutate_one_in(&r, 12))
         return LLVMFuzzerMutate(data, size, max);
     if (n == 0)
         return script_insert(&r, data, 0, max, 0);
@@ -753,11 +755,12 @@ size_t mutate_script(uint8_t *data, size_t size, size_t max, unsigned seed)
     case 0:
         return n < SCRIPT_STEPS_MAX ? script_insert(&r, data, size, max, at) : size;
     case 1:
-        return n > 1 ? splice(data, size, max, at, len, NULL, 0) : size;
+        return n > 1 ? mutate_splice(data, size, max, at, len, NULL, 0) : size;
     case 2: /* once more, at another place */
         memcpy(copy, data + at, len);
         s = &steps[mutate_rand(&r, n)];
-        return splice(data, size, max, (size_t)(s->body - data) - SCRIPT_STEP_BYTES, 0, copy, len);
+        return mutate_splice(data, size, max, (size_t)(s->body - data) - SCRIPT_STEP_BYTES, 0, copy,
+                             len);
     case 3:
         data[at] = (uint8_t)mutate_rand(&r, 16);
         return size;

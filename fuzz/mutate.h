@@ -14,12 +14,7 @@
 #include <stdint.h>
 
 #include "codec/schema.h"
-
-struct mutate_rng {
-    uint64_t state;
-};
-/* 0 .. below - 1; below is not 0. */
-uint32_t mutate_rand(struct mutate_rng *r, uint32_t below);
+#include "fuzz/mutate_base.h"
 
 /* A legal body of that message and version, with unknown tags now and then. Its size; 0 when it is
  * empty or does not fit max. */
@@ -44,6 +39,12 @@ struct mutate_layout {
 size_t mutate_input(const struct mutate_layout *l, uint8_t *data, size_t size, size_t max,
                     unsigned seed);
 
+/* The same for a row of whole request frames, each with its length in front (fuzz/mutate_frames.c):
+ * a request of one of these APIs is put in, left out, moved, sent twice or changed by its schema,
+ * and lengths follow, as a rule. */
+size_t mutate_frames(const uint8_t *apis, size_t napis, uint8_t *data, size_t size, size_t max,
+                     unsigned seed);
+
 /* A script is a row of steps: what happens (the target's own number), a message with its API, its
  * version (the top bit: an answer), and the body's length in two bytes. */
 #define SCRIPT_STEP_BYTES 5
@@ -63,8 +64,5 @@ size_t script_append(struct mutate_rng *r, uint8_t *data, size_t size, size_t ma
                      const struct message *m, int version);
 /* What LLVMFuzzerCustomMutator does for a script. */
 size_t mutate_script(uint8_t *data, size_t size, size_t max, unsigned seed);
-
-/* libFuzzer's own mutation of bytes. Weak: programs without libFuzzer have another one. */
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
 
 #endif
