@@ -91,6 +91,15 @@ static bool hidden(uint32_t code)
            (code >= 0x2060 && code <= 0x206f) || code == 0xfeff;
 }
 
+/* How many bytes from p on stand for themselves: nearly all of nearly every text. */
+static size_t plain(const unsigned char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && p[i] >= 0x20 && p[i] < 0x7f && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
+}
+
 static void string(struct line *l, const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
@@ -99,7 +108,13 @@ static void string(struct line *l, const char *text, size_t n)
     for (size_t i = 0; i < limit;) {
         uint32_t code = 0;
         char escaped[12];
-        size_t size = character(p + i, n - i, &code);
+        size_t size = plain(p + i, limit - i);
+        if (size > 0) {
+            raw(l, text + i, size);
+            i += size;
+            continue;
+        }
+        size = character(p + i, n - i, &code);
         if (size > limit - i)
             break; /* the cut never splits a character */
         if (size == 0 || code == 0) {

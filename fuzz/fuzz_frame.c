@@ -6,15 +6,62 @@
 #include <string.h>
 
 #include "codec/frame.h"
+#include "fuzz/mutate.h"
 
 #define HEAD_BYTES 3
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
 
 static void check(bool ok)
 {
     if (!ok)
         abort();
+}
+
+/* A header of any API and version, of a request or an answer, with what a client id or tags may
+ * look like. */
+static size_t new_header(struct mutate_rng *r, uint8_t *out, size_t max)
+{
+    static const char *const clients[] = {NULL, "", "a", "\xc3\xa9", "\xff", "rdkafka"};
+    static const uint8_t tags[][8] = {
+        {0}, {1, 0, 0}, {1, 0, 1, 7}, {2, 1, 0, 0, 0}, {2, 3, 0, 3, 0}, {0x80, 0}, {17, 0, 0}};
+    size_t count, n = 0;
+    const struct message *all = schema_all(&count), *m = &all[mutate_rand(r, (uint32_t)count)];
+    int version =
+        m->versions.min + (int)mutate_rand(r, (uint32_t)(m->versions.max - m->versions.min) + 1);
+    struct buf b;
+
+    buf_init(&b, 4096);
+    if (m->request)
+        check(frame_put_request(&b, m->api, version, 7, clients[mutate_rand(r, 6)], 0) == OK);
+    else
+        check(frame_put_response(&b, m->api, version, 7, 0) == OK);
+    if (b.len <= max && b.len > 4) {
+        n = b.len - 4; /* without the length */
+        buf_copy_out(&b, 4, out, n);
+        if (mutate_one_in(r, 2))
+            n = mutate_splice(out, n, max, n - 1, 1, tags[mutate_rand(r, 7)], 5);
+    }
+    buf_release(&b);
+    buf_thread_trim();
+    return n;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    struct mutate_rng r = {seed};
+    const struct message *m;
+
+    if (size < HEAD_BYTES + 4 || max < 64 || !mutate_one_in(&r, 4))
+        return LLVMFuzzerMutate(data, size, max);
+    if (mutate_one_in(&r, 2))
+        return HEAD_BYTES + new_header(&r, data + HEAD_BYTES, max - HEAD_BYTES);
+    m = schema_find(data[HEAD_BYTES + 1], true); /* another version of this one */
+    if (m)
+        data[HEAD_BYTES + 3] = (uint8_t)mutate_rand(&r, (uint32_t)m->versions.max + 2);
+    data[mutate_rand(&r, HEAD_BYTES)] = (uint8_t)mutate_rand(&r, 128);
+    return size;
 }
 
 static void fill(struct buf *b, const uint8_t *p, size_t n, size_t piece)

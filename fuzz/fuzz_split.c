@@ -1,7 +1,15 @@
 /* One frame, cut at every offset: first byte the API, second the version with an answer's bit on
- * top, third what stands in the header, then the body. Whatever two pieces it comes in, or byte by
- * byte, all that is read of it is the same: length, header, events, tree, reason and offset of a
- * refusal; and a beginning never says anything but "more", or what the whole says. */
+ * top, third what stands in the header, then the body. However the pieces fall, all that is read of
+ * it is the same: length, header, events, tree, reason and offset of a refusal; and a beginning
+ * never says anything but "more", or what the whole says.
+ *
+ * Up to ALONE_BYTES, each offset is the only cut of one reading. A longer frame is cut at each
+ * offset too, but at those APART bytes away in the same reading. That is wider than anything that
+ * is read in one go (a UUID has 16 bytes, a varint 5), so each of those meets one cut or none, as
+ * with a cut alone; the only cut is then tried around the first BORDERS_MAX values and at CUTS_MAX
+ * offsets evenly. Byte by byte, always.
+ *
+ * Behind each piece there is garbage in memory, so that one byte too many is another byte. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +21,12 @@
 
 #define HEAD_BYTES  3
 #define LIMIT_BYTES ((size_t)8 << 20)
-#define CUTS_MAX    256 /* of a long frame, evenly */
+#define FRAME_MAX   16384
+#define ALONE_BYTES 1024
+#define APART       64
+#define CUTS_MAX    64
+#define BORDERS_MAX 64
+#define GAP_BYTES   16
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
@@ -34,20 +47,51 @@ struct said {
     struct request_head head;
     const char *why, *head_why;
     uint64_t offset, events;
-    uint8_t *again; /* written again */
-    size_t again_len;
 };
+
+/* What the frame in one piece said, as it is written again, and where its values begin. */
+static struct {
+    struct said said;
+    uint8_t again[FRAME_MAX];
+    size_t again_len;
+    size_t border[BORDERS_MAX];
+    unsigned borders;
+} whole;
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
     return (h ^ v) * 0x9e3779b97f4a7c15U + (h >> 29);
 }
 
-/* The walker's events over the pieces of the body. */
-static uint64_t events(const struct message *m, int version, const struct buf *b, size_t off)
+static void note_border(size_t at)
 {
-    struct iovec v[2 * CUTS_MAX];
-    int n = buf_front(b, v, 2 * CUTS_MAX), i = 0;
+    if (whole.borders < BORDERS_MAX)
+        whole.border[whole.borders++] = at;
+}
+
+/* The next piece that has bytes behind the first off ones. False: there is none. */
+static bool feed(struct walk *w, const struct iovec *v, int n, int *i, size_t *off)
+{
+    size_t skip;
+
+    for (; *i < n && *off >= v[*i].iov_len; (*i)++)
+        *off -= v[*i].iov_len;
+    if (*i == n)
+        return false;
+    skip = *off;
+    *off = 0;
+    walk_feed(w, (uint8_t *)v[*i].iov_base + skip, v[*i].iov_len - skip);
+    (*i)++;
+    return true;
+}
+
+/* The walker's events over the pieces of the body. */
+static uint64_t events(const struct message *m, int version, const struct buf *b, size_t off,
+                       bool first)
+{
+    static struct iovec v[FRAME_MAX];
+    const size_t body = off;
+    int n = buf_front(b, v, FRAME_MAX), i = 0;
     uint64_t h = 1;
     struct walk w;
     enum walk_event e;
@@ -55,17 +99,12 @@ static uint64_t events(const struct message *m, int version, const struct buf *b
     walk_start(&w, m, version, b->len - off);
     while ((e = walk_next(&w)) != WALK_DONE && e != WALK_BAD) {
         if (e == WALK_MORE) {
-            size_t skip = 0;
-            if (i == n)
+            if (!feed(&w, v, n, &i, &off))
                 break;
-            for (; off >= v[i].iov_len && i + 1 < n; i++)
-                off -= v[i].iov_len;
-            skip = off < v[i].iov_len ? off : v[i].iov_len;
-            off -= skip;
-            walk_feed(&w, (uint8_t *)v[i].iov_base + skip, v[i].iov_len - skip);
-            i++;
             continue;
         }
+        if (first)
+            note_border(4 + body + w.offset);
         h = mix(mix(h, (uint64_t)e), (uint64_t)(uintptr_t)w.field);
         if (e == WALK_SCALAR && w.field->type != TYPE_UUID && w.field->type != TYPE_FLOAT64)
             h = mix(h, (uint64_t)w.value);
@@ -77,33 +116,46 @@ static uint64_t events(const struct message *m, int version, const struct buf *b
     return mix(mix(h, (uint64_t)e), w.offset);
 }
 
-static void read_body(struct said *s, const struct message *m, int version, const struct buf *b)
+/* Written again, it is what the first reading wrote. */
+static void check_again(const struct msg *msg, bool first)
+{
+    static uint8_t bytes[FRAME_MAX];
+    struct buf again;
+
+    buf_init(&again, LIMIT_BYTES);
+    assert(msg_encode(msg, &again) == OK && again.len <= FRAME_MAX);
+    if (first) {
+        whole.again_len = again.len;
+        buf_copy_out(&again, 0, whole.again, again.len);
+    } else {
+        assert(again.len == whole.again_len);
+        buf_copy_out(&again, 0, bytes, again.len);
+        assert(memcmp(bytes, whole.again, again.len) == 0);
+    }
+    buf_release(&again);
+}
+
+static void read_body(struct said *s, const struct message *m, int version, const struct buf *b,
+                      bool first)
 {
     struct arena a;
     struct msg msg;
     struct msg_error e = {NULL, 0};
-    struct buf again;
 
     arena_init(&a, LIMIT_BYTES);
-    buf_init(&again, LIMIT_BYTES);
     s->err = msg_decode(&msg, &a, m, version, b, s->body_off, b->len - s->body_off, &e);
     s->why = e.why;
     s->offset = e.offset;
     if (s->err == OK) {
         s->unknown = msg.unknown_tags;
-        assert(msg_encode(&msg, &again) == OK);
-        s->again_len = again.len;
-        s->again = malloc(again.len + 1);
-        assert(s->again);
-        buf_copy_out(&again, 0, s->again, again.len);
+        check_again(&msg, first);
     }
-    buf_release(&again);
     arena_release(&a);
-    s->events = events(m, version, b, s->body_off);
+    s->events = events(m, version, b, s->body_off, first);
 }
 
-/* frame: without its length. */
-static void read_frame(struct said *s, const struct message *m, int version, struct buf *b)
+static void read_frame(struct said *s, const struct message *m, int version, struct buf *b,
+                       bool first)
 {
     memset(s, 0, sizeof(*s));
     s->length_err = frame_length(b, LIMIT_BYTES, &s->len);
@@ -117,7 +169,7 @@ static void read_frame(struct said *s, const struct message *m, int version, str
                                           &s->body_off, &s->head_why);
     }
     if (s->head_err == OK)
-        read_body(s, m, version, b);
+        read_body(s, m, version, b, first);
 }
 
 static void check_same(const struct said *a, const struct said *b)
@@ -130,85 +182,111 @@ static void check_same(const struct said *a, const struct said *b)
     assert(a->head.client_id_len == b->head.client_id_len);
     assert(memcmp(a->head.client_id_text, b->head.client_id_text, a->head.client_id_len) == 0);
     assert(a->err == b->err && a->why == b->why && a->offset == b->offset);
-    assert(a->unknown == b->unknown && a->events == b->events && a->again_len == b->again_len);
-    assert(a->again_len == 0 || memcmp(a->again, b->again, a->again_len) == 0);
+    assert(a->unknown == b->unknown && a->events == b->events);
 }
 
-/* A beginning, as a streamed answer's. */
-static void check_beginning(const struct message *m, int version, const struct said *whole,
-                            const uint8_t *p, size_t n, size_t cut)
+/* A beginning, as a streamed answer's: b, of cut bytes. */
+static void check_beginning(const struct message *m, int version, struct buf *b, size_t n)
 {
-    struct buf b;
+    const size_t cut = b->len;
     size_t off = 0;
     int32_t correlation = 0;
     const char *why = NULL;
     uint32_t len = 0;
-    int err;
+    int err = frame_length(b, LIMIT_BYTES, &len);
 
-    buf_init(&b, LIMIT_BYTES);
-    assert(cut == 0 || buf_append(&b, p, cut) == OK);
-    err = frame_length(&b, LIMIT_BYTES, &len);
-    assert(err == (cut < 4 ? ERR_AGAIN : whole->length_err));
-    if (cut >= 4 && !m->request) {
-        buf_drain(&b, 4);
-        err = frame_response_head(&b, 0, n - 4, m->api, version, &correlation, &off, &why);
-        assert(err == ERR_AGAIN || err == whole->head_err);
-        assert(err != OK || (off == whole->body_off && correlation == whole->correlation));
+    assert(err == (cut < 4 ? ERR_AGAIN : whole.said.length_err));
+    if (cut < 4 || m->request)
+        return;
+    buf_drain(b, 4);
+    err = frame_response_head(b, 0, n - 4, m->api, version, &correlation, &off, &why);
+    assert(err == ERR_AGAIN || err == whole.said.head_err);
+    assert(err != OK || (off == whole.said.body_off && correlation == whole.said.correlation));
+}
+
+/* Cuts behind the first bytes, and then every `piece` ones; pieces lie apart, in one chunk if they
+ * fit one. */
+static void cut_up(struct buf *b, const uint8_t *p, size_t n, size_t first, size_t piece)
+{
+    static uint8_t flat[FRAME_MAX * (1 + GAP_BYTES) + GAP_BYTES];
+    size_t used = 0, room = 2 * (size_t)BUF_CHUNK_SMALL_BYTES + 1, from = 0;
+    struct buf all;
+
+    for (size_t at = 0, k = first ? first : piece; at < n; at += k, k = piece) {
+        k = k < n - at ? k : n - at;
+        memcpy(flat + used, p + at, k);
+        memset(flat + used + k, 0xa5, GAP_BYTES);
+        used += k + GAP_BYTES;
     }
+    buf_init(b, LIMIT_BYTES);
+    buf_init(&all, LIMIT_BYTES);
+    assert(buf_append(&all, flat, used > room ? used : room) == OK);
+    for (size_t at = 0, k = first ? first : piece; at < n; at += k, k = piece) {
+        k = k < n - at ? k : n - at;
+        assert(buf_share(b, &all, from, k) == OK);
+        from += k + GAP_BYTES;
+    }
+    buf_release(&all);
+}
+
+static void check_cut(const struct message *m, int version, const uint8_t *p, size_t n,
+                      size_t first, size_t piece)
+{
+    struct said cut;
+    struct buf b;
+
+    cut_up(&b, p, n, first, piece);
+    read_frame(&cut, m, version, &b, false);
+    check_same(&whole.said, &cut);
     buf_release(&b);
 }
 
-static void cut_at(struct buf *b, const uint8_t *p, size_t n, size_t piece, size_t first)
+/* One cut alone, and what stands in front of it. */
+static void check_alone(const struct message *m, int version, const uint8_t *p, size_t n, size_t at)
 {
-    size_t k = first;
+    struct buf b;
 
-    buf_init(b, LIMIT_BYTES);
-    for (size_t at = 0; at < n; at += k, k = piece) {
-        struct buf part;
-        if (k == 0 || k > n - at)
-            k = k == 0 && piece < n - at ? piece : n - at;
-        buf_init(&part, k);
-        assert(buf_append(&part, p + at, k) == OK && buf_move(b, &part) == OK);
-    }
+    if (at > n)
+        return;
+    check_cut(m, version, p, n, at, n);
+    cut_up(&b, p, at, at, n);
+    check_beginning(m, version, &b, n);
+    buf_release(&b);
 }
 
 static void check_all(const struct message *m, int version, const uint8_t *p, size_t n)
 {
-    struct said whole, cut;
     struct buf b;
-    size_t step = 1 + n / CUTS_MAX;
 
-    cut_at(&b, p, n, n, n);
-    read_frame(&whole, m, version, &b);
+    whole.borders = 0;
+    cut_up(&b, p, n, n, n);
+    read_frame(&whole.said, m, version, &b, true);
     buf_release(&b);
-    for (size_t at = 0; at <= n; at += step) {
-        cut_at(&b, p, n, n, at);
-        read_frame(&cut, m, version, &b);
-        check_same(&whole, &cut);
-        free(cut.again);
-        buf_release(&b);
-        check_beginning(m, version, &whole, p, n, at);
+    check_cut(m, version, p, n, 1, 1);
+    if (n <= ALONE_BYTES) {
+        for (size_t at = 0; at <= n; at++)
+            check_alone(m, version, p, n, at);
+        return;
     }
-    if (n <= CUTS_MAX) {
-        cut_at(&b, p, n, 1, 1);
-        read_frame(&cut, m, version, &b);
-        check_same(&whole, &cut);
-        free(cut.again);
-        buf_release(&b);
-    }
-    free(whole.again);
+    for (size_t first = 1; first <= APART; first++)
+        check_cut(m, version, p, n, first, APART);
+    for (unsigned i = 0; i < whole.borders; i++)
+        for (size_t near = 0; near < 3; near++)
+            check_alone(m, version, p, n, whole.border[i] + near - 1);
+    for (size_t i = 0; i <= CUTS_MAX; i++)
+        check_alone(m, version, p, n, n * i / CUTS_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const clients[] = {NULL, "", "tester", "\xc3\xa9t\xc3\xa9"};
+    static uint8_t flat[FRAME_MAX];
     const struct message *m = size < HEAD_BYTES ? NULL : schema_find(data[0], !(data[1] & 0x80));
     int version = size < HEAD_BYTES ? 0 : data[1] & 0x7f;
-    uint8_t *flat;
     struct buf b;
     size_t n;
 
-    if (!m || !versions_has(m->versions, version) || size > 1024)
+    if (!m || !versions_has(m->versions, version))
         return -1;
     buf_init(&b, LIMIT_BYTES);
     n = size - HEAD_BYTES;
@@ -218,14 +296,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(frame_put_response(&b, m->api, version, 7, n) == OK);
     assert(n == 0 || buf_append(&b, data + HEAD_BYTES, n) == OK);
     n = b.len;
-    flat = malloc(n);
-    assert(flat);
-    buf_copy_out(&b, 0, flat, n);
+    if (n <= FRAME_MAX)
+        buf_copy_out(&b, 0, flat, n);
     buf_release(&b);
-    if (data[2] & 0x80) /* a bent header */
-        flat[4 + data[2] % 20 % (n - 4)] ^= (uint8_t)(data[2] >> 2);
-    check_all(m, version, flat, n);
-    free(flat);
+    if (n <= FRAME_MAX) {
+        if (data[2] & 0x80) /* a bent header */
+            flat[4 + data[2] % 20 % (n - 4)] ^= (uint8_t)(data[2] >> 2);
+        check_all(m, version, flat, n);
+    }
     buf_thread_trim();
-    return 0;
+    return n <= FRAME_MAX ? 0 : -1;
 }

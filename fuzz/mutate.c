@@ -63,6 +63,7 @@ size_t mutate_new(struct mutate_rng *r, const struct message *m, int version, ui
 static const char *const topics[] = {"t1", "t2", "gone", "foreign", "__consumer_offsets",
                                      "T1", "",   "t",    "t1 "};
 static const char *const groups[] = {"bob", "bob1", "bob2", "bob-3", "bobby", "eve", "BOB", ""};
+static const char *const principals[] = {"User:s", "User:*", "User:", "user:s", "*", "Group:s"};
 static const char *const patterns[] = {".*", "t[12]", "(a+)+$", "foreign", "[", "^t1$|", "\\p{L}"};
 static const char *const hosts[] = {"127.0.0.1", "kafka-1", "::1", ""};
 static const char *const words[] = {
@@ -100,6 +101,8 @@ static struct text pick_text(struct mutate_rng *r, const struct field *f)
     if (f->role == ROLE_KEY)
         return mutate_one_in(r, 2) ? pick(r, topics, COUNT(topics))
                                    : pick(r, groups, COUNT(groups));
+    if (f->role == ROLE_PRINCIPAL)
+        return pick(r, principals, COUNT(principals));
     if (f->role == ROLE_REGEX)
         return pick(r, patterns, COUNT(patterns));
     if (f->role == ROLE_HOST)
