@@ -76,8 +76,10 @@ lib: $(LIB)
 # --- unit tests: tests/unit/test_X.c stands beside the X that it tests
 $(UNIT): $(B)/unit/%: $(B)/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) -o $@ $< $(LIB) $(LDFLAGS) $(LDLIBS) -lcmocka
+	$(CC) -o $@ $(filter %.o,$^) $(LIB) $(LDFLAGS) $(LDLIBS) -lcmocka
 $(B)/unit/test_cluster_mock: LDLIBS += -lrdkafka
+FUZZ_MUTATE := $(addprefix $(B)/fuzz/,mutate.o mutate_json.o mutate_text.o mutate_frames.o)
+$(B)/unit/test_mutate: $(FUZZ_MUTATE)
 unit: $(UNIT)
 
 # --- the whole gate in a simulated world, see tests/sim/sim.h. Its loop and its allocator stand
@@ -138,7 +140,6 @@ FUZZ_LINK_cov  := -fsanitize=fuzzer
 FUZZ_WORLD := $(addprefix $(B)/fuzz/,world.o world_cluster.o world_judge.o world_loop.o)
 $(B)/fuzz/fuzz_session $(B)/fuzz/fuzz_policy: $(FUZZ_WORLD)
 $(B)/fuzz/fuzz_store: $(B)/fuzz/world_loop.o
-FUZZ_MUTATE := $(addprefix $(B)/fuzz/,mutate.o mutate_json.o mutate_text.o mutate_frames.o)
 $(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(FUZZ_MUTATE) $(LIB)
 	$(CC) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDFLAGS) $(FUZZ_LINK_$(VARIANT)) $(LDLIBS)
 # Dictionaries from the schema and the table of options.

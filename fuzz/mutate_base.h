@@ -17,7 +17,7 @@ bool mutate_one_in(struct mutate_rng *r, uint32_t n);
 size_t mutate_splice(uint8_t *body, size_t n, size_t max, size_t at, size_t cut, const void *in,
                      size_t k);
 
-/* libFuzzer's own mutation of bytes. Weak: programs without libFuzzer have another one. */
+/* libFuzzer's own mutation of bytes; programs without libFuzzer bring another one. */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
 
 #endif
