@@ -102,7 +102,8 @@ static json_t *odd_text(struct mutate_rng *r)
                                       "*",
                                       "a/b",
                                       "\xc3\xa9",
-                                      "\xe2\x80\xae",
+                                      "\xe2\x80\xae"
+                                      "x\xe2\x80\xac",
                                       "..",
                                       "1",
                                       "[]",
