@@ -263,7 +263,8 @@ json_t *body_of_grant(const struct grant *g, enum grant_state state,
     put_text(o, "participant", g->participant);
     put_text(o, "agreement", g->agreement);
     put_text(o, "asset", g->asset);
-    json_object_set_new(o, "topics", texts_of(g->topics, g->ntopics));
+    if (g->ntopics > 0) /* a grant may be of groups alone; no list of topics is empty */
+        json_object_set_new(o, "topics", texts_of(g->topics, g->ntopics));
     put_text(o, "group_prefix", g->group_prefix);
     json_object_set_new(o, "operations", operations_of(g->operations));
     put_time(o, "not_before", g->not_before);

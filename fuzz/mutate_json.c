@@ -102,8 +102,7 @@ static json_t *odd_text(struct mutate_rng *r)
                                       "*",
                                       "a/b",
                                       "\xc3\xa9",
-                                      "\xe2\x80\xae"
-                                      "x\xe2\x80\xac",
+                                      "\xe2\x80\xaex\xe2\x80\xac",
                                       "..",
                                       "1",
                                       "[]",

@@ -68,11 +68,42 @@ static void test_every_truncation(void **state)
     revocation_free(r);
 }
 
+/* What is told of a grant can be put again, also when it is of groups alone. */
+static void test_grant_again(void **state)
+{
+    static const char text[] = "listen: 0.0.0.0:9093\n"
+                               "advertise: gate.example.com:9093\n"
+                               "tls: {certificate: gate.pem, key: gate.key}\n"
+                               "issuers: [{issuer: 'https://i', audience: a}]\n"
+                               "upstream: {brokers: ['k:1']}\n";
+    static const char body[] = "{\"principal\": {\"subject\": \"bob\"}, \"group_prefix\": "
+                               "\"bob\",\"operations\":[\"manage\"]}";
+    static const char *const told[] = {"id", "source", "state", "sessions"};
+    char err[1024];
+    struct config *c = config_parse("/s.yaml", text, strlen(text), false, err, sizeof(err));
+    struct grant *g = NULL, *again = NULL;
+    (void)state;
+    assert_non_null(c);
+    assert_int_equal(body_grant(body, strlen(body), "id", c, &g, err, sizeof(err)), OK);
+    json_t *shown = body_of_grant(g, GRANT_ACTIVE, &(struct grant_usage){1, 0});
+    for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++)
+        json_object_del(shown, told[i]);
+    char *dumped = json_dumps(shown, JSON_COMPACT);
+    assert_int_equal(body_grant(dumped, strlen(dumped), "id", c, &again, err, sizeof(err)), OK);
+    assert_true(grant_equal(g, again));
+    free(dumped);
+    json_decref(shown);
+    grant_unref(again);
+    grant_unref(g);
+    config_unref(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_form),
         cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_grant_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
