@@ -12,6 +12,7 @@
 #include "auth/store.h"
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "fuzz/mutate_text.h"
 #include "fuzz/world.h"
 
 #define OP_BYTES     8
@@ -20,6 +21,12 @@
 #define HELD_MAX     64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    return mutate_rows(OP_BYTES, data, size, max, seed);
+}
 
 /* --- mail without threads: delivered when the target says so */
 

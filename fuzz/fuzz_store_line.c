@@ -54,6 +54,28 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
     return mutate_json(&w, data, size, max, seed);
 }
 
+static void must(int holds)
+{
+    if (!holds)
+        abort();
+}
+
+static void check_same(const struct store_line *a, const struct store_line *b)
+{
+    must(!a->grant == !b->grant && !a->revocation == !b->revocation && !a->note == !b->note);
+    must(!a->grant || grant_equal(a->grant, b->grant));
+    must(!a->note ||
+         (strcmp(a->note->kind, b->note->kind) == 0 && strcmp(a->note->id, b->note->id) == 0 &&
+          strcmp(a->note->text, b->note->text) == 0));
+    must(!a->revocation ||
+         (a->revocation->kind == b->revocation->kind && a->revocation->at == b->revocation->at &&
+          a->revocation->until == b->revocation->until &&
+          strcmp(a->revocation->issuer, b->revocation->issuer) == 0 &&
+          strcmp(a->revocation->value, b->revocation->value) == 0 &&
+          strcmp(a->revocation->client, b->revocation->client) == 0 &&
+          strcmp(a->revocation->reason, b->revocation->reason) == 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct store_line first, again;
@@ -66,11 +88,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     text = store_line_write(&first);
-    if (!text || store_line_read(text, strlen(text), &again, &why) != OK)
-        abort();
+    must(text && store_line_read(text, strlen(text), &again, &why) == OK);
+    check_same(&first, &again);
     twice = store_line_write(&again);
-    if (!twice || strcmp(text, twice) != 0)
-        abort();
+    must(twice && strcmp(text, twice) == 0);
     free(text);
     free(twice);
     store_line_clear(&first);

@@ -101,6 +101,34 @@ size_t mutate_items(uint8_t between, const struct mutate_words *w, uint8_t *data
     }
 }
 
+/* --- rows */
+
+size_t mutate_rows(size_t row, uint8_t *data, size_t size, size_t max, unsigned seed)
+{
+    struct mutate_rng r = {seed};
+    uint32_t rows = (uint32_t)(size / row);
+    size_t at = row * mutate_rand(&r, rows + 1), to = row * mutate_rand(&r, rows + 1);
+    uint8_t made[64];
+
+    if (row > sizeof(made) || mutate_one_in(&r, 16))
+        return LLVMFuzzerMutate(data, size, max);
+    if (at + row > size || mutate_one_in(&r, 6)) {
+        for (size_t i = 0; i < row; i++)
+            made[i] = (uint8_t)mutate_rand(&r, mutate_one_in(&r, 2) ? 16 : 256);
+        return mutate_splice(data, size, max, to, 0, made, row);
+    }
+    switch (mutate_rand(&r, 6)) {
+    case 0:
+        return mutate_splice(data, size, max, at, row, NULL, 0);
+    case 1:
+        return copy_part(data, size, max, at, row, to);
+    default:
+        data[at + mutate_rand(&r, (uint32_t)row)] =
+            (uint8_t)mutate_rand(&r, mutate_one_in(&r, 2) ? 16 : 256);
+        return size;
+    }
+}
+
 /* --- YAML */
 
 static size_t indent_of(const uint8_t *line, size_t n)

@@ -29,6 +29,9 @@ size_t mutate_json(const struct mutate_words *w, uint8_t *data, size_t size, siz
 /* Items with that byte between them, each perhaps KEY=VALUE. */
 size_t mutate_items(uint8_t between, const struct mutate_words *w, uint8_t *data, size_t size,
                     size_t max, unsigned seed);
+/* Rows of so many bytes each, for operations in a row: put in, left out, repeated elsewhere, or a
+ * byte changed. */
+size_t mutate_rows(size_t row, uint8_t *data, size_t size, size_t max, unsigned seed);
 /* A configuration of lines KEY: VALUE, where a line's block is what stands deeper below it. */
 size_t mutate_yaml(const struct mutate_words *w, uint8_t *data, size_t size, size_t max,
                    unsigned seed);

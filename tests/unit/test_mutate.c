@@ -47,6 +47,13 @@ static size_t items(const struct mutate_words *w, uint8_t *data, size_t size, si
     return mutate_items(',', w, data, size, max, seed);
 }
 
+static size_t rows(const struct mutate_words *w, uint8_t *data, size_t size, size_t max,
+                   unsigned seed)
+{
+    (void)w;
+    return mutate_rows(8, data, size, max, seed);
+}
+
 #define JSON   "{\"iss\":\"i\",\"aud\":[\"s\",\"t\"],\"exp\":1800000300,\"cnf\":{\"jkt\":null}}"
 #define HEADER "{\"alg\":\"EdDSA\"}"
 #define YAML   "listen: a:1\ntls:\n  key: k\n  certificate: c\ngrants:\n  - id: x\n    topics: [t]\n"
@@ -64,6 +71,7 @@ static const struct {
     {mutate_token, "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJpIn0.AAAA", 41},
     {mutate_claims, HEADER "\n" JSON, sizeof(HEADER "\n" JSON) - 1},
     {frames, FRAMES, sizeof(FRAMES) - 1},
+    {rows, "abcdefghABCDEFGH01234567", 24},
 };
 
 static size_t run(size_t i, const void *input, size_t size, size_t max, unsigned seed, uint8_t *out)
