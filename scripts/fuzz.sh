@@ -92,9 +92,10 @@ fuzz_one() { # NAME
         "$found" "$seeds" >"$log" 2>&1 || result=FAILED
     after=$(files_in "$seeds" "$found")
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log")
-    printf '%-12s %12s %10s %10s %8s %8s  %s\n' "$1" "${runs:--}" \
-        "$(echo "$edges" | head -n 1)" "$(echo "$edges" | tail -n 1)" "$before" "$after" "$result"
+    begin=$(sed -n 's/.*INITED cov: \([0-9]*\) .*/\1/p' "$log")
+    edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
+    printf '%-12s %12s %10s %10s %8s %8s  %s\n' "$1" "${runs:--}" "${begin:--}" "${edges:--}" \
+        "$before" "$after" "$result"
     [ $result = ok ]
 }
 
