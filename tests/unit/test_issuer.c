@@ -167,7 +167,7 @@ static void refused_keys(void **state)
 
 static void bounds_of_a_token(void **state)
 {
-    static char names[80][250];
+    static char names[80][250], much[JWT_BYTES_MAX];
     const char *many[80];
     EVP_PKEY *key = own_key("P-256");
     char *pem = own_pem(key), *token, jti[ISSUER_JTI_BYTES], err[256];
@@ -210,6 +210,12 @@ static void bounds_of_a_token(void **state)
                          what.ntopics * 252 <= ISSUER_TOPICS_BYTES_MAX ? what.ntopics : 0);
         issuer_token_free(token);
     }
+    /* Longer than we would take ourselves: none at all. */
+    what = whole;
+    what.participant = memset(much, 'p', sizeof(much) - 1);
+    assert_int_equal(issuer_sign(i, &what, NOW, &token, &expires, jti), ERR_LIMIT);
+    assert_null(token);
+    assert_int_equal(expires, 0);
     /* One that names no transfer: the facade's. */
     what = (struct issue){.subject = "edc.x1", .client = "edc"};
     assert_int_equal(issuer_sign(i, &what, NOW, &token, &expires, jti), OK);

@@ -293,6 +293,53 @@ static void bad_discovery(void **state)
     }
 }
 
+/* No document, no server: the reason is told, and it is tried again later. */
+static void no_discovery(void **state)
+{
+    struct config *c = config_of("");
+    struct jwks_fetcher *f;
+
+    (void)state;
+    say(discovery, "{}");
+    httpd_stop(&server);
+    for (int i = 0; i < 2; i++) {
+        struct config *by = i ? config_url() : config_ref(c);
+
+        f = jwks_fetcher_new(loop, by, changed, &server);
+        assert_non_null(f);
+        assert_false(run(rings + 2, 200)); /* the first one is empty */
+        assert_false(jwks_fetcher_ready(f));
+        assert_null(ring->sets[0]);
+        jwks_fetcher_free(f);
+        config_unref(by);
+    }
+    config_unref(c);
+    httpd_start(&server, NULL, NULL, respond, NULL);
+}
+
+/* A file that can be read no more leaves what it had said. */
+static void a_file_that_goes(void **state)
+{
+    struct config *c = config_file();
+    char *jwk = token_jwk(key, "k1", ""), text[1024];
+    struct jwks_fetcher *f;
+
+    (void)state;
+    c->issuers[0].refresh_s = 1;
+    snprintf(text, sizeof(text), "{\"keys\":[%s]}", jwk);
+    free(jwk);
+    write_file(text);
+    f = jwks_fetcher_new(loop, c, changed, &server);
+    assert_non_null(f);
+    assert_true(run(1, 5000));
+    assert_true(knows("k1"));
+    unlink(file);
+    assert_false(run(rings + 1, 1500));
+    assert_true(jwks_fetcher_ready(f));
+    jwks_fetcher_free(f);
+    config_unref(c);
+}
+
 /* Another host than the issuer's is asked only where that is allowed. */
 static void keys_elsewhere(void **state)
 {
@@ -395,8 +442,8 @@ static void reloads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(from_a_url),    T(unknown_kids),   T(outages),      T(discovered),
-        T(bad_discovery), T(keys_elsewhere), T(static_files), T(reloads),
+        T(from_a_url),   T(unknown_kids),     T(outages),        T(discovered),   T(bad_discovery),
+        T(no_discovery), T(a_file_that_goes), T(keys_elsewhere), T(static_files), T(reloads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -357,6 +357,8 @@ static void types(void **state)
     (void)state;
     expect_header("{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"es\"}", JWT_OK);
     expect_header("{\"alg\":\"ES256\",\"typ\":\"application/at+jwt\",\"kid\":\"es\"}", JWT_OK);
+    /* libjwt takes it for no type of its own: a veto, though the signature holds. */
+    expect_header("{\"alg\":\"ES256\",\"typ\":\"application/jwt\",\"kid\":\"es\"}", JWT_VETO);
     expect_header("{\"alg\":\"ES256\",\"typ\":\"jwt\",\"kid\":\"es\"}", JWT_OK);
     expect_header("{\"alg\":\"ES256\",\"kid\":\"es\"}", JWT_OK);
     expect_header("{\"alg\":\"ES256\",\"typ\":\"secevent+jwt\",\"kid\":\"es\"}", JWT_TYPE);

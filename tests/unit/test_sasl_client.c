@@ -91,6 +91,45 @@ static void scram_steps(void **state)
     buf_release(&out);
 }
 
+/* What cannot be used is said before a byte is written. */
+static void unusable(void **state)
+{
+    static char much[SASL_CLIENT_MAX];
+    static const struct {
+        struct sasl_credentials c;
+        const char *why;
+    } bad[] = {
+        {{.mechanism = SASL_NONE}, "no mechanism is configured"},
+        {{.mechanism = SASL_PLAIN, .password = "p"}, "user name or password is missing"},
+        {{.mechanism = SASL_PLAIN, .username = "u", .password = ""},
+         "user name or password is missing"},
+        {{.mechanism = SASL_PLAIN, .username = "u", .password = much},
+         "user name or password is too long"},
+        {{.mechanism = SASL_SCRAM_SHA_256, .username = "u"}, "user name or password is missing"},
+        {{.mechanism = SASL_SCRAM_SHA_512, .username = "", .password = "p"},
+         "the user name is not 1 to 255 bytes without control characters"},
+        {{.mechanism = SASL_OAUTHBEARER}, "there is no token for the brokers yet"},
+    };
+    struct scram scram = {0};
+    struct sasl_client s;
+    struct buf out;
+    const char *why;
+    char message[SCRAM_MESSAGE_MAX];
+    size_t n;
+
+    (void)state;
+    memset(much, 'p', sizeof(much) - 1);
+    buf_init(&out, SASL_CLIENT_MAX);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(sasl_client_first(&s, &bad[i].c, &out, &why), ERR_CONFIG);
+        assert_string_equal(why, bad[i].why);
+        assert_int_equal(out.len, 0);
+    }
+    assert_int_equal(scram_first(&scram, SCRAM_SHA_256, "u", "a,b", message, &n, &why), ERR_CONFIG);
+    assert_string_equal(why, "the nonce is not usable");
+    buf_release(&out);
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -101,10 +140,8 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),
-        cmocka_unit_test(oauthbearer),
-        cmocka_unit_test(scram_steps),
-        cmocka_unit_test(names),
+        cmocka_unit_test(plain),    cmocka_unit_test(oauthbearer), cmocka_unit_test(scram_steps),
+        cmocka_unit_test(unusable), cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

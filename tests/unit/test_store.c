@@ -521,6 +521,15 @@ static void files_that_cannot_be_used(void **state)
     sql("DELETE FROM revocations");
     bed_open(path, config);
     bed_close();
+    /* a page whose cells are garbage */
+    sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)"
+        " INSERT INTO notes SELECT 'flow', i, hex(randomblob(40)) FROM n; VACUUM");
+    f = fopen(path, "r+");
+    assert_int_equal(fseek(f, -2000, SEEK_END), 0);
+    for (int i = 0; i < 1000; i++)
+        fputc(0xff, f);
+    fclose(f);
+    assert_non_null(strstr(open_fails(), "damaged"));
     /* somebody else's database */
     unlink(path);
     sql("CREATE TABLE shop (a); INSERT INTO shop VALUES (1)");
