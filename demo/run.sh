@@ -109,7 +109,7 @@ within() { # SECONDS COMMAND...: until it succeeds, or what was started last has
 free_port() { # WANTED: that one, or any other that nobody listens on
     local port=$1
     while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-        port=$((20000 + RANDOM % 10000))
+        port=$((31000 + RANDOM % 1700)) # below the ephemeral ones, above those of tests
     done
     echo "$port"
 }

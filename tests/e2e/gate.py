@@ -265,6 +265,11 @@ class Gate:
                  if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 
+    def requests(self):
+        """How many requests of clients it has read so far."""
+        return sum(value for name, value in self.metrics().items()
+                   if name.startswith("sluice_requests_total"))
+
     # --- what it writes
 
     def log(self):
@@ -276,7 +281,7 @@ class Gate:
         text = self.audit_file.read_text()
         return [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines()]
 
-    def wait_audit(self, *words, timeout_s=5, since=0):
+    def wait_audit(self, *words, timeout_s=15, since=0):
         """Waits for one audit line after the first `since` that holds all words."""
         def find():
             for event in self.audit()[since:]:
@@ -286,7 +291,7 @@ class Gate:
             return None
         return wait_for(find, timeout_s, f"an audit line with {words}")
 
-    def wait_log(self, pattern, timeout_s=5, since=0):
+    def wait_log(self, pattern, timeout_s=15, since=0):
         return wait_for(lambda: re.search(pattern, self.log()[since:]), timeout_s,
                         f"a log line like {pattern}")
 

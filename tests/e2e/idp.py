@@ -68,6 +68,10 @@ class Key:
                       "y": b64url(der[-size:])}
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # with socketserver's 5, a burst waits for SYNs that are sent again
+
+
 class Idp:
     """The issuer. `down` answers 503 to everything; `hits` counts requests by path."""
 
@@ -83,7 +87,7 @@ class Idp:
         self.client_ttl_s = 3600
         self.clients = {"sluice-upstream": "upstream-secret"}
         handler = type("Handler", (_Handler,), {"idp": self})
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._server = _Server(("127.0.0.1", port), handler)
         self._server.handle_error = lambda *_: None  # a client that went away
         self.port = self._server.server_address[1]
         self.issuer = f"http://127.0.0.1:{self.port}/realms/dataspace"

@@ -63,11 +63,14 @@ def test_active_tokens_work_and_are_asked_about_once_an_interval(gate, idp):
             use(one)
             use(two)
             time.sleep(0.1)
-        assert 2 <= asked(idp) - first <= 4
-    time.sleep(2.5)
-    before = asked(idp)
-    time.sleep(1.5)
-    assert asked(idp) == before, "nobody holds it any more"
+        count = asked(idp) - first
+        assert 2 <= count <= time.monotonic() - start + 1
+
+    def left_alone():
+        before = asked(idp)
+        time.sleep(1.5)
+        return asked(idp) == before
+    wait_for(left_alone, 20, "nobody holds it any more")
 
 
 def test_an_inactive_token_is_refused(gate, idp):
@@ -82,7 +85,7 @@ def test_a_live_token_that_becomes_inactive_is_revoked(gate, idp):
     with gate.wire(token) as hit, gate.wire(gate.token("bob", jti="stays")) as spared:
         use(hit)
         idp.inactive.add("gone-2")
-        hit.wait_closed(4)
+        hit.wait_closed(10)
         use(spared)
     gate.wait_audit("introspection: not active", "gone-2")
     idp.inactive.clear()
@@ -95,7 +98,7 @@ def test_a_revoked_token_stays_out_after_a_restart(gate, idp):
     token = gate.token("bob", jti="gone-3")
     with gate.wire(token) as hit:
         idp.inactive.add("gone-3")
-        hit.wait_closed(4)
+        hit.wait_closed(10)
     gate.wait_audit("introspection: not active", "gone-3")  # it is on the disk
     idp.inactive.clear()
     gate.restart(kill=True)
@@ -176,5 +179,5 @@ def test_an_outage_closes_where_that_is_configured(strict, idp):
 
 def test_metrics(gate, idp):
     with gate.wire(gate.token("bob")):
-        wait_for(lambda: gate.metrics()["sluice_introspected_tokens"] >= 1, 5, "it is counted")
+        wait_for(lambda: gate.metrics()["sluice_introspected_tokens"] >= 1, 15, "it is counted")
         assert gate.metrics()["sluice_introspections_total"] >= 1

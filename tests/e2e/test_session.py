@@ -158,7 +158,9 @@ def test_reauthentication_in_mid_stream(gate, doors, cluster, serial_parts):
                    for s, c in zip(streams, counts)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: all(s.reading() for s in streams), 60, "all clients read", 0.2)
+        for one in streams:
+            wait_for(one.reading, 120, f"{one.name} reads", 0.2)
+            assert one.problem is None, f"{one.name}: {one.problem!r}"
         begun = 0 if gate is None else len(gate.audit())
         time.sleep(STREAM_S)
         during = [] if gate is None else gate.audit()[begun:]
@@ -226,8 +228,8 @@ def test_reauthentication_moves_to_the_new_token(gate):
 @pytest.mark.parametrize("what", ["idle", "parked", "busy"])
 def test_expiry_closes(what, gate):
     """At its end a session takes no more; what was sent may finish within five seconds."""
-    with gate.wire(gate.token(ttl_s=3), tapped=False) as connection:
-        start = time.monotonic()
+    start = time.monotonic()
+    with gate.wire(gate.token(ttl_s=4), tapped=False) as connection:
         if what == "parked":
             connection.post("Fetch", 12, wire.fetch_body(TOPIC, {0: ends(connection)}, 30_000))
         if what == "busy":
@@ -237,7 +239,7 @@ def test_expiry_closes(what, gate):
         else:
             connection.wait_closed()
         took = time.monotonic() - start
-        assert 1.9 < took < 9, f"closed after {took:.1f} s"
+        assert 2.9 < took < 10, f"closed after {took:.1f} s"
     gate.wait_audit("expir")
 
 
@@ -248,11 +250,11 @@ def ends(connection):
 
 
 def test_the_end_of_a_grant_closes(gate):
-    gate.put_grant(gates.grant("short", "dora", [TOPIC], "dora", expires=int(time.time()) + 3))
+    gate.put_grant(gates.grant("short", "dora", [TOPIC], "dora", expires=int(time.time()) + 4))
     with gate.wire(gate.token("dora"), tapped=False) as connection:
         start = time.monotonic()
         connection.wait_closed()
-        assert time.monotonic() - start < 9
+        assert time.monotonic() - start < 10
     assert gate.login_error(gate.token("dora")) == 58
 
 
@@ -261,7 +263,7 @@ def test_sessions_are_shown(gate):
         connection.ask("Metadata", 9, {"Topics": [{"Name": TOPIC}]})
         text = str(gate.sessions())
         assert "bob" in text and "127.0.0.1" in text
-    wait_for(lambda: len(gate.sessions()) == 0, 5, "the session is gone from the list")
+    wait_for(lambda: len(gate.sessions()) == 0, 15, "the session is gone from the list")
 
 
 def test_an_expired_client_comes_back(gate, doors, serial_parts):

@@ -141,7 +141,7 @@ def test_a_slow_authorization_server_holds_up_nobody(other_plane, slow_idp, bob_
              "the word that it comes later", 0.02)
     transfer.wait("STARTED")
     token = plane.token(transfer.edr())
-    wait_for(lambda: slow_idp.hits["/realms/dataspace/token"] == 1, 5, "one token asked for")
+    wait_for(lambda: slow_idp.hits.get("/realms/dataspace/token") == 1, 15, "one token asked for")
     plane.gate.session(token)
     transfer.terminate()
     transfer.wait("ENDED")

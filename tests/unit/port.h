@@ -1,6 +1,7 @@
 /* A port of loopback for a listener that must be told its port beforehand. From below the range
  * that the kernel gives to whoever asks for none: otherwise a connection of another test may take
- * it between here and there. Where to begin depends on the process, as tests run side by side. */
+ * it between here and there. And from below those of tests/e2e, which run beside these. Where to
+ * begin depends on the process. */
 #ifndef TESTS_PORT_H
 #define TESTS_PORT_H
 
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 #define PORTS_FROM 10000
-#define PORTS      20000
+#define PORTS      11000
 
 static inline uint16_t free_port(void)
 {
