@@ -56,7 +56,8 @@ static bool until(bool (*so)(void))
 
         if (sl_alloc_failed() && !failed)
             failed = now;
-        if (failed ? now - failed > SHORT_MS * 1000 : now - from > NORMAL_MS * 1000)
+        if (failed ? now - failed > SHORT_MS * UINT64_C(1000)
+                   : now - from > NORMAL_MS * UINT64_C(1000))
             return false;
         if (loop_timer_set(patience, STEP_US) != OK || loop_run(loop) != OK)
             return false;
@@ -191,8 +192,8 @@ static bool introspect(void)
     bool ok = false;
 
     snprintf(id.issuer, sizeof id.issuer, "%s", base);
-    strcpy(id.subject, "bob");
-    strcpy(id.jti, asked);
+    snprintf(id.subject, sizeof id.subject, "bob");
+    snprintf(id.jti, sizeof id.jti, "%s", asked);
     back = NULL;
     if (in)
         t = introspect_ticket_new(in, &id, asked, strlen(asked), &asked);
