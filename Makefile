@@ -140,6 +140,7 @@ FUZZ_LINK_cov  := -fsanitize=fuzzer
 FUZZ_WORLD := $(addprefix $(B)/fuzz/,world.o world_cluster.o world_judge.o world_loop.o)
 $(B)/fuzz/fuzz_session $(B)/fuzz/fuzz_policy: $(FUZZ_WORLD)
 $(B)/fuzz/fuzz_store: $(B)/fuzz/world_loop.o
+$(B)/fuzz/fuzz_frame $(B)/fuzz/fuzz_split: $(B)/fuzz/pieces.o
 $(FUZZ): $(B)/fuzz/%: $(B)/fuzz/%.o $(FUZZ_MUTATE) $(LIB)
 	$(CC) -o $@ $(filter-out $(LIB),$^) $(LIB) $(LDFLAGS) $(FUZZ_LINK_$(VARIANT)) $(LDLIBS)
 # Dictionaries from the schema and the table of options.

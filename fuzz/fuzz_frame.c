@@ -7,6 +7,7 @@
 
 #include "codec/frame.h"
 #include "fuzz/mutate.h"
+#include "fuzz/pieces.h"
 
 #define HEAD_BYTES 3
 
@@ -62,20 +63,6 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
         data[HEAD_BYTES + 3] = (uint8_t)mutate_rand(&r, (uint32_t)m->versions.max + 2);
     data[mutate_rand(&r, HEAD_BYTES)] = (uint8_t)mutate_rand(&r, 128);
     return size;
-}
-
-static void fill(struct buf *b, const uint8_t *p, size_t n, size_t piece)
-{
-    buf_init(b, SIZE_MAX / 2);
-    while (n > 0) {
-        size_t k = piece < n ? piece : n;
-        struct buf part;
-
-        buf_init(&part, k);
-        check(buf_append(&part, p, k) == OK && buf_move(b, &part) == OK);
-        p += k;
-        n -= k;
-    }
 }
 
 static void check_again(const struct request_head *h)
@@ -139,10 +126,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t len_a = 0, len_b = 0;
     size_t n = size - HEAD_BYTES;
 
-    if (size < HEAD_BYTES)
-        return 0;
-    fill(&one, data + HEAD_BYTES, n, SIZE_MAX);
-    fill(&cut, data + HEAD_BYTES, n, 1 + data[2] % 7U);
+    if (size < HEAD_BYTES || n > PIECES_BYTES_MAX)
+        return -1;
+    pieces_cut(&one, data + HEAD_BYTES, n, n, n);
+    pieces_cut(&cut, data + HEAD_BYTES, n, 0, 1 + data[2] % 7U);
     check(frame_length(&one, 65536, &len_a) == frame_length(&cut, 65536, &len_b));
     check(len_a == len_b);
     check_requests(&one, &cut, n);

@@ -8,8 +8,7 @@
  * is read in one go (a UUID has 16 bytes, a varint 5), so each of those meets one cut or none, as
  * with a cut alone; the only cut is then tried around the first BORDERS_MAX values and at CUTS_MAX
  * offsets evenly. Byte by byte, always.
- *
- * Behind each piece there is garbage in memory, so that one byte too many is another byte. */
+ */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,15 +17,14 @@
 #include "codec/msg.h"
 #include "codec/walk.h"
 #include "fuzz/mutate.h"
+#include "fuzz/pieces.h"
 
 #define HEAD_BYTES  3
 #define LIMIT_BYTES ((size_t)8 << 20)
-#define FRAME_MAX   16384
 #define ALONE_BYTES 1024
 #define APART       64
 #define CUTS_MAX    64
 #define BORDERS_MAX 64
-#define GAP_BYTES   16
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
@@ -52,7 +50,7 @@ struct said {
 /* What the frame in one piece said, as it is written again, and where its values begin. */
 static struct {
     struct said said;
-    uint8_t again[FRAME_MAX];
+    uint8_t again[PIECES_BYTES_MAX];
     size_t again_len;
     size_t border[BORDERS_MAX];
     unsigned borders;
@@ -89,9 +87,9 @@ static bool feed(struct walk *w, const struct iovec *v, int n, int *i, size_t *o
 static uint64_t events(const struct message *m, int version, const struct buf *b, size_t off,
                        bool first)
 {
-    static struct iovec v[FRAME_MAX];
+    static struct iovec v[PIECES_BYTES_MAX];
     const size_t body = off;
-    int n = buf_front(b, v, FRAME_MAX), i = 0;
+    int n = buf_front(b, v, PIECES_BYTES_MAX), i = 0;
     uint64_t h = 1;
     struct walk w;
     enum walk_event e;
@@ -119,11 +117,11 @@ static uint64_t events(const struct message *m, int version, const struct buf *b
 /* Written again, it is what the first reading wrote. */
 static void check_again(const struct msg *msg, bool first)
 {
-    static uint8_t bytes[FRAME_MAX];
+    static uint8_t bytes[PIECES_BYTES_MAX];
     struct buf again;
 
     buf_init(&again, LIMIT_BYTES);
-    assert(msg_encode(msg, &again) == OK && again.len <= FRAME_MAX);
+    assert(msg_encode(msg, &again) == OK && again.len <= PIECES_BYTES_MAX);
     if (first) {
         whole.again_len = again.len;
         buf_copy_out(&again, 0, whole.again, again.len);
@@ -204,38 +202,13 @@ static void check_beginning(const struct message *m, int version, struct buf *b,
     assert(err != OK || (off == whole.said.body_off && correlation == whole.said.correlation));
 }
 
-/* Cuts behind the first bytes, and then every `piece` ones; pieces lie apart, in one chunk if they
- * fit one. */
-static void cut_up(struct buf *b, const uint8_t *p, size_t n, size_t first, size_t piece)
-{
-    static uint8_t flat[FRAME_MAX * (1 + GAP_BYTES) + GAP_BYTES];
-    size_t used = 0, room = 2 * (size_t)BUF_CHUNK_SMALL_BYTES + 1, from = 0;
-    struct buf all;
-
-    for (size_t at = 0, k = first ? first : piece; at < n; at += k, k = piece) {
-        k = k < n - at ? k : n - at;
-        memcpy(flat + used, p + at, k);
-        memset(flat + used + k, 0xa5, GAP_BYTES);
-        used += k + GAP_BYTES;
-    }
-    buf_init(b, LIMIT_BYTES);
-    buf_init(&all, LIMIT_BYTES);
-    assert(buf_append(&all, flat, used > room ? used : room) == OK);
-    for (size_t at = 0, k = first ? first : piece; at < n; at += k, k = piece) {
-        k = k < n - at ? k : n - at;
-        assert(buf_share(b, &all, from, k) == OK);
-        from += k + GAP_BYTES;
-    }
-    buf_release(&all);
-}
-
 static void check_cut(const struct message *m, int version, const uint8_t *p, size_t n,
                       size_t first, size_t piece)
 {
     struct said cut;
     struct buf b;
 
-    cut_up(&b, p, n, first, piece);
+    pieces_cut(&b, p, n, first, piece);
     read_frame(&cut, m, version, &b, false);
     check_same(&whole.said, &cut);
     buf_release(&b);
@@ -249,7 +222,7 @@ static void check_alone(const struct message *m, int version, const uint8_t *p, 
     if (at > n)
         return;
     check_cut(m, version, p, n, at, n);
-    cut_up(&b, p, at, at, n);
+    pieces_cut(&b, p, at, at, n);
     check_beginning(m, version, &b, n);
     buf_release(&b);
 }
@@ -259,7 +232,7 @@ static void check_all(const struct message *m, int version, const uint8_t *p, si
     struct buf b;
 
     whole.borders = 0;
-    cut_up(&b, p, n, n, n);
+    pieces_cut(&b, p, n, n, n);
     read_frame(&whole.said, m, version, &b, true);
     buf_release(&b);
     check_cut(m, version, p, n, 1, 1);
@@ -280,7 +253,7 @@ static void check_all(const struct message *m, int version, const uint8_t *p, si
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const clients[] = {NULL, "", "tester", "\xc3\xa9t\xc3\xa9"};
-    static uint8_t flat[FRAME_MAX];
+    static uint8_t flat[PIECES_BYTES_MAX];
     const struct message *m = size < HEAD_BYTES ? NULL : schema_find(data[0], !(data[1] & 0x80));
     int version = size < HEAD_BYTES ? 0 : data[1] & 0x7f;
     struct buf b;
@@ -296,14 +269,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(frame_put_response(&b, m->api, version, 7, n) == OK);
     assert(n == 0 || buf_append(&b, data + HEAD_BYTES, n) == OK);
     n = b.len;
-    if (n <= FRAME_MAX)
+    if (n <= PIECES_BYTES_MAX)
         buf_copy_out(&b, 0, flat, n);
     buf_release(&b);
-    if (n <= FRAME_MAX) {
+    if (n <= PIECES_BYTES_MAX) {
         if (data[2] & 0x80) /* a bent header */
             flat[4 + data[2] % 20 % (n - 4)] ^= (uint8_t)(data[2] >> 2);
         check_all(m, version, flat, n);
     }
     buf_thread_trim();
-    return n <= FRAME_MAX ? 0 : -1;
+    return n <= PIECES_BYTES_MAX ? 0 : -1;
 }
