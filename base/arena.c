@@ -92,17 +92,9 @@ void arena_reserve(struct arena *a, size_t n)
 {
     struct arena_block *b = a->head;
 
-    if (a->used_bytes > a->limit_bytes)
+    if (n > BLOCK_MAX_BYTES || (b && b->cap - b->used >= n))
         return;
-    if (n > a->limit_bytes - a->used_bytes)
-        n = a->limit_bytes - a->used_bytes;
-    if (n > BLOCK_MAX_BYTES)
-        n = BLOCK_MAX_BYTES;
-    if (n < BLOCK_MIN_BYTES)
-        n = BLOCK_MIN_BYTES;
-    if (b && b->cap - b->used >= n)
-        return;
-    b = block_new(n);
+    b = block_new(n < BLOCK_MIN_BYTES ? BLOCK_MIN_BYTES : n);
     if (!b)
         return;
     b->next = a->head;

@@ -25,8 +25,8 @@ void arena_release(struct arena *a);
 /* Forgets what was handed out and keeps one block for the next use. */
 void arena_clear(struct arena *a);
 
-/* n bytes are going to be asked for, in small pieces: has them ready in one block as far as a block
- * may go, so that a tree costs one allocation or none. A hint; without memory nothing happens. */
+/* n bytes are going to be asked for: has them ready in a block that stays for the next use, when a
+ * block may be so large. A hint; without memory nothing happens. */
 void arena_reserve(struct arena *a, size_t n);
 
 /* n bytes aligned for any type, not zeroed; NULL when the limit or memory is reached. n == 0 gives

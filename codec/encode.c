@@ -14,7 +14,6 @@
 #include "codec/walk.h"
 
 #define STAGE_BYTES 512
-#define TEXT_MAX    0x7fff
 
 /* What the traversal is inside of: a struct (st, NULL when all its fields are defaults), or an
  * array's elements. */
@@ -113,7 +112,7 @@ static void put_length(struct encode *e, bool text, bool nullable, bool null, ui
 {
     if (null && !nullable)
         set_err(e, ERR_MALFORMED);
-    if (text && n > TEXT_MAX)
+    if (text && n > WALK_STRING_BYTES_MAX)
         set_err(e, ERR_MALFORMED);
     if (n > INT32_MAX)
         set_err(e, ERR_MALFORMED);

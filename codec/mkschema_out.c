@@ -17,8 +17,10 @@ struct row { /* a field where it is used, its versions cut to its parent's */
     int child; /* instance of its struct; -1 otherwise */
 };
 
-/* Fields of fixed size, and what they become in a tree; bytes -1: not all are. */
+/* Fields of fixed size that stand together, and what they become in a tree; bytes -1: not all of a
+ * struct are. */
 struct fixed {
+    int first, count; /* steps */
     int bytes, nodes;
 };
 
@@ -143,12 +145,13 @@ static int tag_after(const struct inst *in, int above)
 /* A scalar goes into what the next operation skips. */
 static void fixed_add(struct fixed *f, const struct row *row)
 {
+    f->count++;
     f->bytes += types[row->decl->type].bytes;
     f->nodes += row->decl->type == T_UUID ? 2 : 1;
 }
 
 /* What all elements of the array have in common; bytes -1: their size differs. */
-static struct fixed scan_each(const struct row *row, int v, bool flexible)
+static struct fixed run_each(const struct row *row, int v, bool flexible)
 {
     struct fixed each = {.bytes = row->decl->type < T_STRING ? 0 : -1};
 
@@ -163,51 +166,50 @@ static struct fixed scan_each(const struct row *row, int v, bool flexible)
     return each;
 }
 
-/* The operation of a field that is no scalar. last: nothing comes behind it but the end. */
-static void scan_op_print(char **text, const struct row *row, int v, bool flexible, bool last,
-                          struct fixed *before)
+/* The run that ends with a field that is no scalar. last: nothing comes behind it but the end. */
+static void run_print(char **text, const struct row *row, int v, bool flexible, bool last,
+                      const struct fixed *before)
 {
     static const char *const kinds[] = {"TEXT", "BYTES", "BYTES", "STRUCT"};
-    const char *compact = flexible ? "COMPACT_" : "", *end = "SCAN_GOES_ON";
-    struct fixed each = {.bytes = -1};
+    const char *compact = flexible ? "COMPACT_" : "", *kind, *end = "RUN_GOES_ON";
+    struct fixed each = {0};
     bool nullable = range_has(row->nullable, v), open;
     int type = row->decl->type, need = flexible ? 1 : type == T_STRING ? 2 : 4;
     int nodes = before->nodes + 1 + (type == T_RECORDS);
 
-    text_add(text, "    {SCAN_");
     if (row->decl->array) {
-        each = scan_each(row, v, flexible);
+        each = run_each(row, v, flexible);
         need = flexible ? 1 : 4;
-        text_add(text, "%s%s, ", compact,
-                 each.bytes < 0                ? "ARRAY"
-                 : flexible && row->child >= 0 ? "ROWS"
-                                               : "NUMBERS");
+        open = each.bytes < 0;
+        kind = open ? "ARRAY" : flexible && row->child >= 0 ? "STRUCTS" : "ELEMENTS";
     } else {
-        if (type == T_STRUCT)
-            need = nullable;
-        text_add(text, "%s%s, ", type == T_STRUCT ? "" : compact, kinds[type - T_STRING]);
+        open = type == T_STRUCT;
+        kind = kinds[type - T_STRING];
     }
-    open = row->decl->array ? each.bytes < 0 : type == T_STRUCT;
+    if (!row->decl->array && open) {
+        compact = "";
+        need = nullable;
+    }
     if (last && !open) {
-        end = flexible ? "SCAN_ENDS_TAGS" : "SCAN_ENDS";
+        end = flexible ? "RUN_ENDS_TAGS" : "RUN_ENDS";
         nodes++;
     }
-    text_add(text, "%s, %s, %d, %d, %d, %d, %d, ", end, nullable ? "true" : "false", before->bytes,
-             before->bytes + need, nodes, each.bytes < 0 ? 0 : each.bytes, each.nodes);
+    text_add(text, "    {RUN_%s%s, %s, %d, %s, %d, %d, %d, %d, %d, STEPS + %d, ", compact, kind,
+             end, before->count, nullable ? "true" : "false", before->bytes, before->bytes + need,
+             nodes, open ? 0 : each.bytes, each.nodes, before->first);
     if (open && row->child >= 0)
-        text_add(text, "o%d},\n", insts[row->child].shape[v - insts[row->child].api->versions.min]);
+        text_add(text, "r%d},\n", insts[row->child].shape[v - insts[row->child].api->versions.min]);
     else if (open)
         text_add(text, "%s_%s},\n", flexible ? "compact" : "plain",
                  type == T_STRING ? "text" : "bytes");
     else
         text_add(text, "NULL},\n");
-    *before = (struct fixed){0};
 }
 
-/* What scan.c goes by. Returns what the struct is when all of it is fixed. */
-static struct fixed scan_print(FILE *out, const struct inst *in, int v, bool flexible, int shape)
+/* What runs.h goes by. Returns what the struct is when all of it is fixed. */
+static struct fixed runs_print(FILE *out, const struct inst *in, int v, bool flexible, int shape)
 {
-    struct fixed f = {0}, all;
+    struct fixed f = {0};
     char *text = must(strdup(""));
     int last = in->nrows;
 
@@ -219,20 +221,22 @@ static struct fixed scan_print(FILE *out, const struct inst *in, int v, bool fle
 
         if (row->decl->tag >= 0 || !range_has(row->versions, v))
             continue;
-        if (row->decl->array || row->decl->type >= T_STRING)
-            scan_op_print(&text, row, v, flexible, k == last - 1, &f);
-        else
+        if (row->decl->array || row->decl->type >= T_STRING) {
+            run_print(&text, row, v, flexible, k == last - 1, &f);
+            f = (struct fixed){.first = f.first + f.count + 1};
+        } else {
             fixed_add(&f, row);
+        }
     }
-    all = f;
-    if (*text)
-        all.bytes = -1;
-    text_add(&text, "    {SCAN_NONE, %s, false, %d, %d, %d, 0, 0, NULL},\n",
-             flexible ? "SCAN_ENDS_TAGS" : "SCAN_ENDS", f.bytes, f.bytes, f.nodes + 1);
-    if (out)
-        fprintf(out, "static const struct scan_op o%d[] = {\n%s};\n", shape, text);
+    text_add(&text, "    {RUN_FIXED, %s, %d, false, %d, %d, %d, 0, 0, ",
+             flexible ? "RUN_ENDS_TAGS" : "RUN_ENDS", f.count, f.bytes, f.bytes, f.nodes + 1);
+    text_add(&text, f.count ? "STEPS + %d, NULL},\n" : "NULL, NULL},\n", f.first);
+    fprintf(out, "#define STEPS p%d\nstatic const struct run r%d[] = {\n%s};\n#undef STEPS\n",
+            shape, shape, text);
     free(text);
-    return all;
+    if (f.first > 0)
+        f.bytes = -1;
+    return f;
 }
 
 static void shape_build(FILE *out, int i, int v)
@@ -276,13 +280,13 @@ static void shape_build(FILE *out, int i, int v)
         }
     }
     in->shape[at] = nshapes++;
-    in->fixed[at] = scan_print(out, in, v, flexible, in->shape[at]);
     if (steps + tags)
         fprintf(out, "static const struct step p%d[] = {\n%s};\n", in->shape[at], text);
+    in->fixed[at] = runs_print(out, in, v, flexible, in->shape[at]);
     fprintf(out, "static const struct shape s%d = {", in->shape[at]);
     fprintf(out, steps ? "p%d, " : "NULL, ", in->shape[at]);
     fprintf(out, tags ? "p%d + %d, " : "NULL, ", in->shape[at], steps);
-    fprintf(out, "%d, %d, %d, %s, o%d};\n", steps, tags, in->min_bytes[at],
+    fprintf(out, "%d, %d, %d, %s, r%d};\n", steps, tags, in->min_bytes[at],
             flexible ? "true" : "false", in->shape[at]);
 }
 
@@ -427,8 +431,8 @@ static void elements_write(FILE *f)
 
     for (int i = 0; i < 4; i++)
         fprintf(f,
-                "__attribute__((unused)) static const struct scan_op %s[] = {\n"
-                "    {SCAN_%s, SCAN_ENDS, false, 0, %d, 1, 0, 0, NULL},\n};\n",
+                "__attribute__((unused)) static const struct run %s[] = {\n"
+                "    {RUN_%s, RUN_ENDS, 0, false, 0, %d, 1, 0, 0, NULL, NULL},\n};\n",
                 elements[i], kinds[i], need[i]);
 }
 

@@ -6,7 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec/schema.h"
+
 #define VARINT_BYTES_MAX 5
+
+_Static_assert(WIRE_BOOL == 0 && WIRE_INT64 == 6, "the wires up to WIRE_INT64 are integers");
+/* cppcheck-suppress shiftNegativeLHS ; where it does not, there is no build */
+_Static_assert(-1 >> 1 == -1, "shifting right keeps the sign");
 
 static inline uint16_t read_u16(const uint8_t *p)
 {
@@ -31,6 +37,20 @@ static inline int16_t read_i16(const uint8_t *p)
 static inline int32_t read_i32(const uint8_t *p)
 {
     return (int32_t)read_u32(p);
+}
+
+/* An integer or bool of n bytes (at most eight) as it stands on the wire. Eight bytes can be read
+ * at p: the others are shifted out, which also extends the sign. */
+static inline int64_t read_integer(const uint8_t *p, unsigned n, unsigned wire)
+{
+    static const uint64_t mask[] = {
+        [WIRE_BOOL] = UINT64_MAX,   [WIRE_INT8] = UINT64_MAX,  [WIRE_INT16] = UINT64_MAX,
+        [WIRE_UINT16] = UINT16_MAX, [WIRE_INT32] = UINT64_MAX, [WIRE_UINT32] = UINT32_MAX,
+        [WIRE_INT64] = UINT64_MAX,
+    };
+    int64_t v = (int64_t)read_u64(p) >> (64 - 8 * n);
+
+    return wire == WIRE_BOOL ? v != 0 : (int64_t)((uint64_t)v & mask[wire]);
 }
 
 static inline void write_u16(uint8_t *p, uint16_t v)

@@ -112,35 +112,37 @@ struct step {
     int16_t tag;
 };
 
-/* What scan.c reads in one go: some bytes of fixed size, then one thing that tells its own. */
-enum scan_kind {
-    SCAN_NONE, /* only the end of the struct */
-    SCAN_TEXT,
-    SCAN_COMPACT_TEXT,
-    SCAN_BYTES,
-    SCAN_COMPACT_BYTES,
-    SCAN_NUMBERS, /* an array of elements of `size` bytes */
-    SCAN_COMPACT_NUMBERS,
-    SCAN_COMPACT_ROWS, /* the same, each ended by no tag, which is its last byte */
-    SCAN_ARRAY,        /* each element as `element` says */
-    SCAN_COMPACT_ARRAY,
-    SCAN_STRUCT, /* a byte -1 or 1 in front where null is legal */
+/* What runs.h reads in one go: some fields of fixed size, then one that tells its own. */
+enum run_kind {
+    RUN_FIXED, /* none that tells its own: the struct ends */
+    RUN_TEXT,
+    RUN_COMPACT_TEXT,
+    RUN_BYTES, /* records as well */
+    RUN_COMPACT_BYTES,
+    RUN_ARRAY, /* each element as `element` says */
+    RUN_COMPACT_ARRAY,
+    RUN_STRUCT,   /* a byte -1 or 1 in front where null is legal */
+    RUN_ELEMENTS, /* an array of elements of `size` bytes */
+    RUN_COMPACT_ELEMENTS,
+    RUN_COMPACT_STRUCTS, /* the same, each ended by no tag, which is its last byte */
 };
 
 /* What stands behind that. */
-enum scan_end {
-    SCAN_GOES_ON,
-    SCAN_ENDS,      /* the struct ends */
-    SCAN_ENDS_TAGS, /* the same, with a count of tags, which is 0 */
+enum run_end {
+    RUN_GOES_ON,
+    RUN_ENDS,      /* the struct, or the element, ends */
+    RUN_ENDS_TAGS, /* the same, with a count of tags, which is 0 */
 };
 
-struct scan_op {
-    uint8_t kind, end; /* enum scan_kind, enum scan_end */
-    bool nullable;
-    uint16_t skip, need;      /* fixed bytes in front; the same and the least of what follows */
-    uint16_t nodes;           /* what all this becomes in a tree: see scan.h */
-    uint16_t size, row_nodes; /* of an element of fixed size */
-    const struct scan_op *element;
+struct run {
+    uint8_t kind, end;         /* enum run_kind, enum run_end */
+    uint8_t nfixed;            /* fields of fixed size */
+    bool nullable;             /* the one behind them */
+    uint16_t skip, need;       /* bytes of the former; the same and the least of what follows */
+    uint16_t nodes;            /* what all this becomes in a tree: see runs_count */
+    uint16_t size, each_nodes; /* of an element of fixed size */
+    const struct step *steps;  /* of the fields, in order; NULL for an element that is no struct */
+    const struct run *element;
 };
 
 /* A struct in one version. */
@@ -150,7 +152,7 @@ struct shape {
     uint16_t nsteps, ntags;
     uint16_t min_bytes;
     bool flexible; /* tags follow the fields */
-    const struct scan_op *scan;
+    const struct run *runs; /* the last one ends it */
 };
 
 struct message {

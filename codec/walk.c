@@ -16,14 +16,9 @@
 
 _Static_assert(SCHEMA_DEPTH <= WALK_DEPTH_MAX, "a message nests deeper than the walker's stack");
 
-#define STRING_BYTES_MAX 0x7fff
 /* Told apart from what is merely too long, since Kafka's classes read a negative number there. */
 #define ABOVE_31_BITS "a length or count above 31 bits"
 #define LIKELY(x)     __builtin_expect(!!(x), 1)
-
-_Static_assert(WIRE_BOOL == 0 && WIRE_INT64 == 6, "the wires up to WIRE_INT64 are integers");
-/* cppcheck-suppress shiftNegativeLHS ; where it does not, there is no build */
-_Static_assert(-1 >> 1 == -1, "shifting right keeps the sign");
 
 enum state {
     STATE_FIELDS,
@@ -226,7 +221,7 @@ static enum walk_event read_blob(struct walk *w, enum wire wire, bool nullable)
     w->null = len < 0;
     if (len < 0 && (len < -1 || !nullable))
         return bad(w, len < -1 ? "a negative length" : "null where null is not legal");
-    if (len > STRING_BYTES_MAX && (wire == WIRE_STRING || wire == WIRE_COMPACT_STRING))
+    if (len > WALK_STRING_BYTES_MAX && (wire == WIRE_STRING || wire == WIRE_COMPACT_STRING))
         return bad(w, len > INT32_MAX ? ABOVE_31_BITS : "a string above 32767 bytes");
     if (len > 0 && (uint64_t)len > w->bound - w->offset)
         return bad(w, len > INT32_MAX ? ABOVE_31_BITS
@@ -557,21 +552,14 @@ __attribute__((noinline)) static enum walk_event next_slow(struct walk *w)
     return (enum walk_event)w->last;
 }
 
-/* An integer of up to eight bytes at once: read eight, shift the others out, which also extends the
- * sign. */
+/* An integer at once, where eight bytes are there. */
 static inline enum walk_event take_integer(struct walk *w, const struct step *step, unsigned wire)
 {
-    static const uint64_t mask[] = {
-        [WIRE_BOOL] = UINT64_MAX,   [WIRE_INT8] = UINT64_MAX,  [WIRE_INT16] = UINT64_MAX,
-        [WIRE_UINT16] = UINT16_MAX, [WIRE_INT32] = UINT64_MAX, [WIRE_UINT32] = UINT32_MAX,
-        [WIRE_INT64] = UINT64_MAX,
-    };
     unsigned n = step->min_bytes;
-    int64_t v = (int64_t)read_u64(w->p) >> (64 - 8 * n);
 
     w->field = step->field;
     w->null = false;
-    w->value = wire == WIRE_BOOL ? v != 0 : (int64_t)((uint64_t)v & mask[wire]);
+    w->value = read_integer(w->p, n, wire);
     w->p += n;
     w->offset += n;
     return WALK_SCALAR;

@@ -20,6 +20,8 @@
 /* Structs and arrays that can be open at once, the message itself counted. The protocol's deepest
  * is SCHEMA_DEPTH; walk.c does not compile when it grows past this. */
 #define WALK_DEPTH_MAX 12
+/* A string's length has 16 bits, in Kafka's own words also where it is written as a varint. */
+#define WALK_STRING_BYTES_MAX 0x7fff
 
 enum walk_event {
     WALK_MORE,     /* the span is used up: feed the next */

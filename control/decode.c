@@ -16,7 +16,7 @@
 
 enum { EXIT_BAD = 2, EXIT_LEAKS = 3 };
 
-struct run {
+struct reading {
     const struct decode_options *o;
     FILE *out;
     bool bad, leaked;
@@ -33,7 +33,7 @@ static bool is_request(const json_t *doc)
 /* Prints a document and drops it; where leaks are looked for, only one that has some. */
 static void print(void *arg, json_t *doc, bool bad)
 {
-    struct run *r = arg;
+    struct reading *r = arg;
     bool leaks = json_object_get(doc, "leaks") != NULL;
     if (r->o->leaks && is_request(doc)) { /* whether it may be asked so is the gate's to say */
         json_decref(doc);
@@ -60,14 +60,14 @@ static void print(void *arg, json_t *doc, bool bad)
     json_decref(doc);
 }
 
-static void no_memory(struct run *r)
+static void no_memory(struct reading *r)
 {
     r->bad = true;
     fputs(r->o->text ? "error: \"out of memory\"\n" : "{\"error\":\"out of memory\"}\n", r->out);
 }
 
 /* A document that is nothing but an error. */
-static void print_error(struct run *r, uint64_t offset, const char *why)
+static void print_error(struct reading *r, uint64_t offset, const char *why)
 {
     json_t *doc = json_object();
     if (!doc || dissect_error(doc, offset, "%s", why) == ERR_NOMEM) {
@@ -182,7 +182,7 @@ static size_t hex_read(struct hex *h, uint8_t *p, size_t n)
 
 /* --- forms of input */
 
-static void run_raw(struct run *r, const uint8_t *p, size_t n)
+static void run_raw(struct reading *r, const uint8_t *p, size_t n)
 {
     struct dissect_kind kind = {.request = !r->o->response,
                                 .api = r->o->api,
@@ -225,7 +225,7 @@ static void run_raw(struct run *r, const uint8_t *p, size_t n)
     }
 }
 
-static void run_hex(struct run *r, uint8_t *p, size_t n)
+static void run_hex(struct reading *r, uint8_t *p, size_t n)
 {
     struct hex h;
     size_t len = hex_read(&h, p, n);
@@ -238,7 +238,7 @@ static void run_hex(struct run *r, uint8_t *p, size_t n)
     run_raw(r, p, len);
 }
 
-static void run_pcap(struct run *r, const uint8_t *p, size_t n)
+static void run_pcap(struct reading *r, const uint8_t *p, size_t n)
 {
     struct pcap cap;
     struct segment g;
@@ -307,7 +307,7 @@ static bool group_in_view(void *arg, const uint8_t *id, size_t n)
 
 int decode_run(struct decode_options *o, uint8_t *p, size_t n, FILE *out)
 {
-    struct run r = {.o = o, .out = out};
+    struct reading r = {.o = o, .out = out};
     o->view.hosts = o->hosts;
     o->view.ports = o->ports;
     o->view.topic = o->ntopics > 0 ? topic_in_view : NULL;

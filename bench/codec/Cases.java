@@ -36,8 +36,8 @@ public final class Cases {
     private static final int TOPICS = 8;
     private static final int PARTITIONS = 6;
     private static final int RECORDS = 1024;
-    private static final int ROUNDS = 15;
-    private static final long ROUND_NS = 40_000_000L;
+    private static final int ROUNDS = 150;
+    private static final long ROUND_NS = 4_000_000L;
     private static final long WARM_NS = 3_000_000_000L;
 
     private record Case(int api, short version, boolean request, Message made,

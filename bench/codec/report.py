@@ -2,7 +2,7 @@
 
 A line is "CASE WHAT NUMBER" (nanoseconds a message, a line a round), "CASE count FIELDS BYTES",
 "CASE allocations-WHAT NUMBER" (nothing but 0 gets here) or "cycle ns NUMBER". Prints Markdown; ends
-with 1 when the scan is not AHEAD times as fast as both others somewhere."""
+with 1 when the walk is not AHEAD times as fast as both others somewhere."""
 
 import sys
 
@@ -32,7 +32,7 @@ def cell(ns, size):
 
 def main():
     times, counts, cycle = read(sys.stdin)
-    columns = ("scan", "walk", "decide", "edit", "librdkafka", "kafka")
+    columns = ("walk", "stream", "decide", "edit", "librdkafka", "kafka")
     behind = 0
     print("Best of the rounds: ns a message (million messages/s, GB/s without records).\n")
     print("| message | bytes, fields | " + " | ".join(columns) + " |")
@@ -43,16 +43,16 @@ def main():
         cells = (cell(best[name][w], size) for w in columns)
         print(f"| {name.replace('-', ' ')} | {size}, {fields} | " + " | ".join(cells) + " |")
     print(f"\nA cycle is {cycle:.3f} ns. Times as fast as the faster of librdkafka and Kafka:\n")
-    print("| message | scan | walk | scan, cycles a field | walk, cycles a field "
-          "| scan, cycles a byte |")
+    print("| message | walk | stream | walk, cycles a field | stream, cycles a field "
+          "| walk, cycles a byte |")
     print("|" + "---|" * 6)
     for name, (fields, size) in counts.items():
         m = best[name]
         rival = min(m["librdkafka"], m["kafka"])
-        behind += rival < AHEAD * m["scan"]
-        print(f"| {name.replace('-', ' ')} | {rival / m['scan']:.1f} | {rival / m['walk']:.2f} "
-              f"| {m['scan'] / cycle / fields:.1f} | {m['walk'] / cycle / fields:.1f} "
-              f"| {m['scan'] / cycle / size:.2f} |")
+        behind += rival < AHEAD * m["walk"]
+        print(f"| {name.replace('-', ' ')} | {rival / m['walk']:.1f} | {rival / m['stream']:.2f} "
+              f"| {m['walk'] / cycle / fields:.1f} | {m['stream'] / cycle / fields:.1f} "
+              f"| {m['walk'] / cycle / size:.2f} |")
     if behind:
         print(f"\n{behind} messages are not {AHEAD:.0f} times ahead.")
     return 1 if behind else 0

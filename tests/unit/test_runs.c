@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "codec/msg.h"
-#include "codec/scan.h"
+#include "codec/runs.h"
 #include "tests/unit/gen.h"
 
 #define SEEDS 25
@@ -62,14 +62,14 @@ static void broken_ones(const struct message *m, int version, uint64_t seed)
     uint64_t nodes, events;
 
     for (size_t cut = n > 64 ? n - 64 : 0; cut < n; cut++)
-        if (scan(m, version, gen_data(&gen), cut, &nodes))
+        if (runs_count(m, version, gen_data(&gen), cut, &nodes))
             assert_true(walked(m, version, gen_data(&gen), cut, &events));
     for (int i = 0; i < 40 && n > 0; i++) {
         static const uint8_t odd[] = {0, 1, 2, 0x7f, 0x80, 0x81, 0xfe, 0xff};
         memcpy(changed, gen_data(&gen), n);
         for (uint32_t k = 0; k <= gen_rand(&gen, 2); k++)
             changed[gen_rand(&gen, (uint32_t)n)] = odd[gen_rand(&gen, sizeof odd)];
-        if (scan(m, version, changed, n, &nodes) && !walked(m, version, changed, n, &events))
+        if (runs_count(m, version, changed, n, &nodes) && !walked(m, version, changed, n, &events))
             fail_msg("%s %d, seed %llu, change %d: the walker refuses it", m->name, version,
                      (unsigned long long)seed, i);
     }
@@ -89,7 +89,7 @@ static void agrees_with_the_walker(void **state)
             for (uint64_t seed = 0; seed < SEEDS; seed++) {
                 uint64_t nodes = 0, exact;
                 gen_message(&gen, &all[i], v, seed);
-                bool yes = scan(&all[i], v, gen_data(&gen), gen_len(&gen), &nodes);
+                bool yes = runs_count(&all[i], v, gen_data(&gen), gen_len(&gen), &nodes);
                 if (yes != (!has_tags(&gen) && gen_len(&gen) > 0))
                     fail_msg("%s %d, seed %llu: %d", all[i].name, v, (unsigned long long)seed, yes);
                 legal += yes;
@@ -144,7 +144,7 @@ static void lengths(void **state)
         const struct message *m = schema_find(cases[i].api, cases[i].request);
         const uint8_t *p = (const uint8_t *)cases[i].bytes;
         uint64_t nodes, events;
-        if (scan(m, cases[i].version, p, cases[i].n, &nodes) != cases[i].legal)
+        if (runs_count(m, cases[i].version, p, cases[i].n, &nodes) != cases[i].legal)
             fail_msg("case %zu", i);
         assert_int_equal(walked(m, cases[i].version, p, cases[i].n, &events), cases[i].legal);
     }
@@ -166,12 +166,12 @@ static void text_of_two_byte_length(void **state)
             p[at++] = 'x';
         memcpy(p + at, "\0\1\1\1\0", 5);
         at += 5;
-        assert_int_equal(scan(m, 9, p, at, &nodes), n <= 32767);
+        assert_int_equal(runs_count(m, 9, p, at, &nodes), n <= 32767);
         assert_int_equal(walked(m, 9, p, at, &events), n <= 32767);
-        assert_false(scan(m, 9, p, at - 1, &nodes));
+        assert_false(runs_count(m, 9, p, at - 1, &nodes));
     }
-    assert_false(scan(schema_find(3, true), 99, p, 5, &nodes));
-    assert_false(scan(schema_find(3, true), 9, p, (size_t)INT32_MAX + 1, &nodes));
+    assert_false(runs_count(schema_find(3, true), 99, p, 5, &nodes));
+    assert_false(runs_count(schema_find(3, true), 9, p, (size_t)INT32_MAX + 1, &nodes));
 }
 
 /* Time for each byte is bounded: no message makes the walker turn more often than its bytes allow.
@@ -194,6 +194,91 @@ static void turns_are_bounded_by_bytes(void **state)
             }
         }
     }
+}
+
+static bool same_value(const struct node *a, const struct node *b)
+{
+    enum field_type type = a->field ? a->field->type : TYPE_STRUCT;
+
+    if (a->null || node_is_array(a) || type == TYPE_STRUCT)
+        return true;
+    if (type == TYPE_STRING || type == TYPE_BYTES)
+        return a->u.str.len == b->u.str.len && memcmp(a->u.str.p, b->u.str.p, a->u.str.len) == 0;
+    if (type == TYPE_UUID)
+        return memcmp(a->u.uuid, b->u.uuid, 16) == 0;
+    if (type == TYPE_RECORDS && a->u.records && b->u.records)
+        return a->u.records->off == b->u.records->off && a->u.records->len == b->u.records->len;
+    return type == TYPE_RECORDS ? a->u.records == b->u.records : a->u.num == b->u.num;
+}
+
+static void same_trees(const struct msg *a, const struct msg *b)
+{
+    struct node_iter i = {.root = a->root}, k = {.root = b->root};
+    const struct node *x, *y;
+
+    do {
+        x = node_iter_next(&i);
+        y = node_iter_next(&k);
+        assert_int_equal(!x, !y);
+        if (x && (x->field != y->field || x->null != y->null || x->element != y->element ||
+                  x->count != y->count || x->mark != y->mark || x->tag_bytes != y->tag_bytes ||
+                  !x->last != !y->last || !same_value(x, y)))
+            fail_msg("%s %d: %s", a->schema->name, a->version, x->field ? x->field->name : "root");
+    } while (x);
+}
+
+/* Decodes what gen holds, its last `rest` bytes in a piece of their own. */
+static int decoded(struct msg *m, struct arena *a, struct buf *b, const struct message *schema,
+                   int version, size_t rest, struct msg_error *e)
+{
+    size_t n = gen_len(&gen);
+    struct buf tail;
+
+    arena_init(a, 8 << 20);
+    buf_init(b, n);
+    buf_init(&tail, n);
+    assert_int_equal(buf_append(b, gen_data(&gen), n - rest), OK);
+    assert_int_equal(buf_append(&tail, gen_data(&gen) + n - rest, rest), OK);
+    assert_int_equal(buf_move(b, &tail), OK);
+    return msg_decode(m, a, schema, version, b, 0, n, e);
+}
+
+/* The same bytes become the same tree, or the same error (texts may be none), run by run and in two
+ * pieces, which the walker reads. */
+static void one_tree_either_way(void **state)
+{
+    size_t count;
+    const struct message *all = schema_all(&count);
+    unsigned trees = 0;
+
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        for (int v = all[i].versions.min; v <= all[i].versions.max; v++) {
+            for (uint64_t seed = 0; seed < SEEDS; seed++) {
+                struct arena arena[2];
+                struct buf buf[2];
+                struct msg m[2];
+                struct msg_error e[2] = {{0}};
+                int err;
+                gen_message(&gen, &all[i], v, seed);
+                if (gen_len(&gen) < 2 || has_tags(&gen))
+                    continue;
+                err = decoded(&m[0], &arena[0], &buf[0], &all[i], v, 0, &e[0]);
+                assert_int_equal(decoded(&m[1], &arena[1], &buf[1], &all[i], v, 1, &e[1]), err);
+                assert_ptr_equal(e[0].why, e[1].why);
+                assert_int_equal(e[0].offset, e[1].offset);
+                if (err == OK)
+                    same_trees(&m[0], &m[1]);
+                trees += err == OK;
+                for (int k = 0; k < 2; k++) {
+                    buf_release(&buf[k]);
+                    arena_release(&arena[k]);
+                }
+            }
+        }
+    }
+    buf_thread_trim();
+    assert_true(trees > 1000);
 }
 
 /* A message in one piece costs one block, however many nodes it becomes. */
@@ -231,7 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_the_walker),  cmocka_unit_test(lengths),
         cmocka_unit_test(text_of_two_byte_length), cmocka_unit_test(turns_are_bounded_by_bytes),
-        cmocka_unit_test(decode_takes_one_block),
+        cmocka_unit_test(decode_takes_one_block),  cmocka_unit_test(one_tree_either_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
