@@ -325,6 +325,11 @@ static void test_rotation(void **state)
         for (unsigned j = 0; j < 100; j++)
             audit_put(r, &e);
         if (i == 10) {
+            struct stat st;
+
+            /* Not before the thread has had a turn: it would find the new file first. */
+            for (int k = 0; k < 500 && (stat(path, &st) != 0 || st.st_size == 0); k++)
+                pause_ms(10);
             assert_int_equal(rename(path, other), 0);
             audit_reopen(a);
         }
