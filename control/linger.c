@@ -1,12 +1,9 @@
 #include "control/linger.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -19,11 +16,8 @@
 
 struct lingering {
     struct lingering *next, **prev;
-    struct bufferevent
-        *bev; /* whose answer is on its way, to be compared only; NULL: it has left */
-    struct event_base *base;
+    struct bufferevent *bev; /* counted: its socket stays open when evhttp is done with it */
     struct event *readable, *timer;
-    int fd; /* ours: evhttp has its own of the same socket */
     size_t dropped;
 };
 
@@ -42,8 +36,7 @@ static void linger_free(struct lingering *l)
         event_free(l->readable);
     if (l->timer)
         event_free(l->timer);
-    if (l->fd >= 0)
-        close(l->fd);
+    (void)bufferevent_decref(l->bev);
     sl_free(l);
 }
 
@@ -61,6 +54,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     size_t turn = 0;
 
     (void)what;
+    (void)bufferevent_disable(l->bev, EV_READ | EV_WRITE); /* evhttp left it reading */
     while (turn < LINGER_TURN_BYTES && l->dropped < LINGER_BYTES_MAX) {
         ssize_t n = recv(fd, NULL, LINGER_TURN_BYTES - turn, MSG_TRUNC | MSG_DONTWAIT);
 
@@ -89,11 +83,9 @@ static struct lingering *linger_of(const struct bufferevent *bev)
 static void linger_begin(struct bufferevent *bev)
 {
     const struct timeval patience = {.tv_sec = LINGER_S};
-    struct lingering *l = linger_of(bev);
+    struct event_base *base = bufferevent_get_base(bev);
+    struct lingering *l = count < LINGERS_MAX ? sl_calloc(1, sizeof(*l)) : NULL;
 
-    if (l)
-        linger_free(l); /* of a former connection that failed, with the same address in memory */
-    l = count < LINGERS_MAX ? sl_calloc(1, sizeof(*l)) : NULL;
     if (!l)
         return;
     l->next = lingers;
@@ -103,12 +95,9 @@ static void linger_begin(struct bufferevent *bev)
     lingers = l;
     count++;
     l->bev = bev;
-    l->base = bufferevent_get_base(bev);
-    l->fd = fcntl(bufferevent_getfd(bev), F_DUPFD_CLOEXEC, 0);
-    if (l->fd >= 0) {
-        l->readable = event_new(l->base, l->fd, EV_READ | EV_PERSIST, on_readable, l);
-        l->timer = event_new(l->base, -1, 0, on_time, l);
-    }
+    bufferevent_incref(bev);
+    l->readable = event_new(base, bufferevent_getfd(bev), EV_READ | EV_PERSIST, on_readable, l);
+    l->timer = event_new(base, -1, 0, on_time, l);
     if (!l->readable || !l->timer || event_add(l->timer, &patience) != 0)
         linger_free(l);
 }
@@ -116,7 +105,6 @@ static void linger_begin(struct bufferevent *bev)
 /* The kernel has the answer; evhttp ends its side when this returns. */
 static void linger_answered(struct lingering *l)
 {
-    l->bev = NULL;
     if (event_add(l->readable, NULL) != 0)
         linger_free(l);
 }
@@ -155,7 +143,7 @@ void linger_end(struct event_base *base)
 
     for (struct lingering *l = lingers; l; l = next) {
         next = l->next;
-        if (l->base == base)
+        if (bufferevent_get_base(l->bev) == base)
             linger_free(l);
     }
 }

@@ -455,8 +455,8 @@ static struct bufferevent *tls_connection_new(struct server *s, struct event_bas
 static struct bufferevent *connection_new(struct event_base *base, void *arg)
 {
     struct server *s = arg;
-    struct bufferevent *bev =
-        s->tls ? tls_connection_new(s, base) : bufferevent_socket_new(base, -1, 0);
+    struct bufferevent *bev = s->tls ? tls_connection_new(s, base)
+                                     : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
     if (bev)
         linger_watch(bev);
