@@ -98,15 +98,16 @@ void exchange_free(struct exchange *ex)
     g->spare = ex;
 }
 
+/* The session is known by the last id that it gave. A request without one takes none away: those in
+ * front of it may not have left yet. */
 static void keep_client_id(struct session *s, const struct request_head *h)
 {
     size_t n =
         h->client_id_len < sizeof(s->client_id) - 1 ? h->client_id_len : sizeof(s->client_id) - 1;
 
     if (!h->client_id)
-        n = 0;
-    else
-        memcpy(s->client_id, h->client_id, n);
+        return;
+    memcpy(s->client_id, h->client_id, n);
     s->client_id[n] = '\0';
 }
 

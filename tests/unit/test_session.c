@@ -351,6 +351,24 @@ static void in_order(void **state)
     client_close(&c);
 }
 
+/* A request without a client id does not take the id of the one in front of it, which has not left
+ * yet: the topics are not known. */
+static void keeps_its_client_id(void **state)
+{
+    const char *json = "{'groupId':'bob2','topics':[{'name':'t2','partitions':[{}]}]}";
+    struct octets body = wire_body(29, true, 1, "{}"), w;
+
+    (void)state;
+    login(&c, "\"read\"");
+    ask(&c, 8, 2, json);
+    w = wire_request(29, 1, c.sent++, NULL, &body);
+    send_raw(&c, w.p, w.n);
+    free(body.p);
+    free(w.p);
+    broker_gets(2, 8, 2, json); /* looks at the client id */
+    client_close(&c);
+}
+
 /* Right after a login neither the topics nor the coordinators are known; requests wait for the one,
  * the other or nothing, and still go upstream in the order in which they came. */
 static void first_come(void **state)
@@ -760,6 +778,7 @@ int main(void)
         gate_test(byte_by_byte),
         gate_test_in(deadlines, deadlines_setup),
         gate_test(in_order),
+        gate_test(keeps_its_client_id),
         gate_test(first_come),
         gate_test(in_flight),
         gate_test_in(worker_budget, budget_setup),
