@@ -135,9 +135,9 @@ void client_produced(struct client *c, const struct topic *t, int32_t partition,
 {
     static uint8_t want[1 << 16];
     uint32_t head[6];
-    if (!c && !world.nameless)
+    if (!c)
         sim_violation("records of nobody");
-    if (!c || c->manner == GARBAGE)
+    if (c->manner == GARBAGE)
         return;
     if (n < PRODUCED_HEAD || n > sizeof(want))
         sim_violation("client %u: produced records of %zu bytes", c->number, n);
@@ -185,7 +185,6 @@ static void send_frame(struct client *c, uint8_t *frame, size_t n, struct asked 
         /* What the gate will see of it, if it sees a request at all. */
         a->api = (int16_t)(frame[4] << 8 | frame[5]);
         a->version = (int16_t)(frame[6] << 8 | frame[7]);
-        world.nameless |= at < 4 || a->api == 18;
         a->correlation = (int32_t)((uint32_t)frame[8] << 24 | (uint32_t)frame[9] << 16 |
                                    (uint32_t)frame[10] << 8 | frame[11]);
     }

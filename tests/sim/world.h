@@ -99,8 +99,6 @@ struct broker {
 
 struct world {
     bool calm;       /* no fault but time: every honest request must be answered */
-    bool nameless;   /* a client has flipped a frame's length, or made an ApiVersions of it that
-                      * nobody   knows: its session may be without a client id, or with another */
     bool flipped;    /* a look-up of the gate's has been answered with a byte that is another */
     bool alloc_fail; /* allocations have been failing in this run */
     struct topic topics[WORLD_TOPICS];
