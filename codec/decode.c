@@ -153,31 +153,16 @@ static int decode_scalar(struct decode *d)
     if (!n)
         return arena_error(d->m->arena, sizeof *n);
     n->null = false;
-    switch (d->w.field->type) {
-    case TYPE_UUID: {
+    if (d->w.field->type == TYPE_UUID) {
         void *u = arena_dup(d->m->arena, d->w.uuid, sizeof d->w.uuid);
         if (!u)
             return arena_error(d->m->arena, sizeof d->w.uuid + 1);
         n->u.uuid = u;
-        return OK;
-    }
-    case TYPE_FLOAT64:
+    } else if (d->w.field->type == TYPE_FLOAT64) {
         n->u.real = d->w.real;
-        return OK;
-    case TYPE_BOOL:
-    case TYPE_INT8:
-    case TYPE_INT16:
-    case TYPE_UINT16:
-    case TYPE_INT32:
-    case TYPE_UINT32:
-    case TYPE_INT64:
-    case TYPE_STRING:
-    case TYPE_BYTES:
-    case TYPE_RECORDS:
-    case TYPE_STRUCT:
-        break;
+    } else {
+        n->u.num = d->w.value;
     }
-    n->u.num = d->w.value;
     return OK;
 }
 
