@@ -249,7 +249,8 @@ static void splice(struct buf *dst, struct buf *src)
         dst->first = src->first;
     dst->last = src->last;
     dst->len += src->len;
-    if (!dst->tail) {
+    if (tail_room(dst) < tail_room(src)) {
+        drop_tail(dst);
         dst->tail = src->tail;
         src->tail = NULL;
     }
@@ -313,7 +314,7 @@ int buf_move_n(struct buf *dst, struct buf *src, size_t n)
 int buf_gather(struct buf *dst, struct buf *src, size_t n)
 {
     assert(dst != src && n <= src->len && !dst->spare && !src->spare);
-    if (n > BUF_CHUNK_SMALL_BYTES || !dst->tail)
+    if (!dst->tail || n > BUF_GATHER_BYTES || (n > BUF_CHUNK_SMALL_BYTES && n > tail_room(dst)))
         return buf_move_n(dst, src, n);
     if (!fits(dst, n))
         return ERR_LIMIT;

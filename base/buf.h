@@ -29,6 +29,9 @@
  * 16 KiB TLS record is mostly filled from one place. */
 #define BUF_CHUNK_SMALL_BYTES 4096
 #define BUF_CHUNK_LARGE_BYTES 65536
+/* Up to so many bytes are copied into a chunk that has room for them, instead of holding a large
+ * one of their own. */
+#define BUF_GATHER_BYTES 16384
 
 /* What the pool of a thread keeps at most: 1 MiB of small and 4 MiB of large chunks. */
 #define BUF_POOL_CHUNKS       256
@@ -62,8 +65,9 @@ int buf_append(struct buf *b, const void *p, size_t n) SL_MUST;
 int buf_move(struct buf *dst, struct buf *src) SL_MUST;
 /* Moves the first n bytes of src to the end of dst, without a copy. n <= src->len. */
 int buf_move_n(struct buf *dst, struct buf *src, size_t n) SL_MUST;
-/* The same for bytes that arrive bit by bit: up to BUF_CHUNK_SMALL_BYTES are copied behind what dst
- * has, so that a few bytes never hold a chunk of their own. After ERR_NOMEM some may have gone. */
+/* The same for bytes that arrive bit by bit: up to BUF_CHUNK_SMALL_BYTES, and up to
+ * BUF_GATHER_BYTES for which there is room, are copied behind what dst has, so that a few bytes
+ * never hold a chunk of their own. After ERR_NOMEM some may have gone. */
 int buf_gather(struct buf *dst, struct buf *src, size_t n) SL_MUST;
 /* Appends a reference to src's bytes [off, off+n) to dst; src keeps them. */
 int buf_share(struct buf *dst, const struct buf *src, size_t off, size_t n) SL_MUST;

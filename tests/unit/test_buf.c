@@ -373,6 +373,35 @@ static void test_bytes_that_come_bit_by_bit_hold_no_chunk_each(void **state)
     buf_release(&all);
 }
 
+/* Pieces in the middle hold about as much as they are, whatever room the first one left. */
+static void test_pieces_of_some_size_share_their_chunks(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {4097, 9000, 16384};
+    uint8_t out[5];
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct buf in, all;
+        size_t n = sizes[i];
+        buf_init(&in, SIZE_MAX);
+        buf_init(&all, SIZE_MAX);
+        assert_int_equal(buf_append(&all, "head", 4), OK);
+        for (unsigned k = 0; k < 60; k++) {
+            struct iovec iov[2];
+            assert_true(buf_reserve(&in, true, iov) > 0);
+            assert_true(iov[0].iov_len >= n);
+            memset(iov[0].iov_base, 'a' + (int)(k % 26), n);
+            buf_commit(&in, n);
+            assert_int_equal(buf_gather(&all, &in, n), OK);
+        }
+        assert_int_equal(all.len, 4 + 60 * n);
+        assert_true(buf_thread_bytes() <= 60 * n + (size_t)60 * n / 3 + 2 * BUF_CHUNK_LARGE_BYTES);
+        buf_copy_out(&all, 4 + 30 * n - 2, out, 4);
+        assert_memory_equal(out, "ddee", 4);
+        buf_release(&in);
+        buf_release(&all);
+    }
+}
+
 static int trim(void **state)
 {
     (void)state;
@@ -391,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_an_empty_buf_holds_no_memory),
         cmocka_unit_test(test_the_pool_is_bounded),
         cmocka_unit_test(test_bytes_that_come_bit_by_bit_hold_no_chunk_each),
+        cmocka_unit_test(test_pieces_of_some_size_share_their_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, trim);
 }
