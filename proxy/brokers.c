@@ -66,13 +66,14 @@ static struct broker *broker_new(struct cluster *c, int32_t id)
     struct broker *b = sl_calloc(1, sizeof(*b));
     if (!b)
         return NULL;
+    b->cluster = c;
+    b->id = id;
     b->turn = loop_timer_new(c->loop, turn_timer, b);
-    if (!b->turn) {
+    if (!b->turn || probe_init(b) != OK) {
+        loop_timer_free(b->turn);
         sl_free(b);
         return NULL;
     }
-    b->cluster = c;
-    b->id = id;
     b->waiting_end = &b->waiting;
     b->tokens_at_us = loop_now_us(c->loop);
     b->tokens = UINT64_MAX; /* full; cut at first use */

@@ -200,6 +200,9 @@ struct upstream *upstream_open_broker(struct cluster *c, struct broker *b, bool 
 void upstream_free_all(struct cluster *c);
 
 /* --- probe.c */
+/* Of a new broker. The timer that has it tried again must be there from the start: when memory is
+ * short at the first try, nothing else would come back to it. */
+int probe_init(struct broker *b) SL_MUST;
 /* Opens probes that are missing, closes those that are not needed, asks what is due. */
 void probe_brokers(struct cluster *c);
 void probe_drop(struct broker *b);

@@ -42,7 +42,7 @@ static void probe_lost(struct broker *b, int why)
         broker_set_state(b, BROKER_DOWN);
     }
     uint64_t pause_us = (uint64_t)AGAIN_MIN_US << b->misses;
-    if (!b->again || loop_timer_set(b->again, pause_us + cluster_random(c) % pause_us))
+    if (loop_timer_set(b->again, pause_us + cluster_random(c) % pause_us))
         log_error("upstream", "out of memory for a probe's timer");
     /* Seeds may be wanted now. */
     probe_brokers(c);
@@ -81,8 +81,7 @@ static void probe_reject(struct broker *b, int why, const char *text)
 
 void probe_drop(struct broker *b)
 {
-    if (b->again)
-        loop_timer_clear(b->again);
+    loop_timer_clear(b->again);
     b->probed = false;
     if (b->probe)
         probe_end(b);
@@ -92,6 +91,12 @@ static void again_timer(void *arg)
 {
     struct broker *b = arg;
     probe_brokers(b->cluster);
+}
+
+int probe_init(struct broker *b)
+{
+    b->again = loop_timer_new(b->cluster->loop, again_timer, b);
+    return b->again ? OK : ERR_NOMEM;
 }
 
 static bool probe_wanted(const struct broker *b)
@@ -107,7 +112,7 @@ void probe_brokers(struct cluster *c)
         struct broker *b = c->brokers[i];
         if (!probe_wanted(b))
             probe_drop(b);
-        else if (!b->probe && !(b->again && loop_timer_pending(b->again)))
+        else if (!b->probe && !loop_timer_pending(b->again))
             probe_open(b);
     }
 }
@@ -174,10 +179,6 @@ static void probe_open(struct broker *b)
 {
     const struct message *m = schema_find(API_API_VERSIONS, true);
     struct versions v = m->versions;
-    if (!b->again)
-        b->again = loop_timer_new(b->cluster->loop, again_timer, b);
-    if (!b->again)
-        return;
     b->probe = upstream_open_broker(b->cluster, b, true, probe_closed, b);
     if (b->probe) {
         (void)cluster_common(b, API_API_VERSIONS, &v);
