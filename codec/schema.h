@@ -151,7 +151,7 @@ struct shape {
     const struct step *tags;  /* ascending */
     uint16_t nsteps, ntags;
     uint16_t min_bytes;
-    bool flexible; /* tags follow the fields */
+    bool flexible;          /* tags follow the fields */
     const struct run *runs; /* the last one ends it */
 };
 
