@@ -51,7 +51,7 @@ run_units() { # VARIANT NAME...
     logs=$(mktemp -d "$work/units.XXXXXX")
     # shellcheck disable=SC2016 # expanded by the inner shell
     printf '%s\n' "$@" | xargs -P $((jobs * 2)) -I{} sh -c \
-        'timeout 300 "build/$1/unit/$3" >"$2/$3" 2>&1; echo $? >"$2/$3.status"' \
+        'timeout 600 "build/$1/unit/$3" >"$2/$3" 2>&1; echo $? >"$2/$3.status"' \
         sh "$variant" "$logs" {}
     for name in "$@"; do
         n=$(grep -oE '\[  PASSED  \] [0-9]+' "$logs/$name" | awk '{s += $4} END {print s + 0}')
@@ -70,9 +70,9 @@ run_units() { # VARIANT NAME...
 unit() {
     local names
     make -s -j"$jobs" VARIANT=asan unit || return 1
-    names=$(for f in tests/unit/test_*.c; do basename "$f" .c; done | grep -vx test_store_kill)
+    names=$(for f in tests/unit/test_*.c; do basename "$f" .c; done | grep -vxE 'test_memory|test_store_kill')
     # shellcheck disable=SC2086 # a list of names
-    run_units asan test_store_kill $names # the longest one first
+    run_units asan test_memory test_store_kill $names # the longest ones first
 }
 
 # What runs in several threads, under ThreadSanitizer.
