@@ -117,6 +117,16 @@ static bool text_is_legal(const struct field *f, const uint8_t *p, uint32_t n)
     return f->type != TYPE_STRING || f->role == ROLE_OPAQUE || utf8_valid_text(p, n);
 }
 
+/* Records stay where they lie; place is for what says where. */
+static void set_records(struct node *n, void *place, const struct buf *src, uint64_t off,
+                        uint32_t len)
+{
+    n->u.records = place;
+    n->u.records->src = src;
+    n->u.records->off = off;
+    n->u.records->len = len;
+}
+
 #define NOT_TEXT "a string that is not UTF-8, or holds NUL"
 
 /* --- by the walker */
@@ -170,12 +180,10 @@ static int decode_records(struct decode *d, struct node *n)
 {
     if (d->w.blob_len == 0)
         return OK;
-    n->u.records = arena_alloc(d->m->arena, sizeof *n->u.records);
-    if (!n->u.records)
+    void *place = arena_alloc(d->m->arena, sizeof *n->u.records);
+    if (!place)
         return arena_error(d->m->arena, sizeof *n->u.records);
-    n->u.records->src = d->b;
-    n->u.records->off = d->off + d->w.blob_off;
-    n->u.records->len = (uint32_t)d->w.blob_len;
+    set_records(n, place, d->b, d->off + d->w.blob_off, (uint32_t)d->w.blob_len);
     return OK;
 }
 
@@ -343,13 +351,11 @@ static int build_blob(struct build *d, struct node *n, const struct runs *r)
     const struct field *f = n->field;
     uint64_t at = (uint64_t)(r->data - d->begin);
 
-    if (r->null || (f->type == TYPE_RECORDS && r->count == 0))
+    if (r->null)
         return OK;
     if (f->type == TYPE_RECORDS) {
-        n->u.records = (void *)build_room(d);
-        n->u.records->src = d->b;
-        n->u.records->off = d->off + at;
-        n->u.records->len = r->count;
+        if (r->count > 0)
+            set_records(n, build_room(d), d->b, d->off + at, r->count);
         return OK;
     }
     n->u.str.p = r->count > 0 ? r->data : (const uint8_t *)"";

@@ -1,4 +1,4 @@
-/* What msg.c, tree.c and encode.c share and nobody else needs. */
+/* What decode.c, tree.c and encode.c share, and who makes trees by hand in tests. */
 #ifndef CODEC_NODE_H
 #define CODEC_NODE_H
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/node.h"
 #include "codec/reply.h"
 #include "proxy/api.h"
 #include "tests/sim/world.h"
@@ -201,12 +202,11 @@ static struct node *tagged_struct(struct call *k, struct node *st, enum field_na
 {
     for (uint16_t i = 0; i < st->field->nfields; i++) {
         const struct field *f = &st->field->fields[i];
-        if (f->id != id || k->h->version < f->versions.min || k->h->version > f->versions.max)
+        if (f->id != id || !versions_has(f->versions, k->h->version))
             continue;
         struct node *n = arena_zalloc(k->a, sizeof(*n));
         n->field = f;
-        st->last->next = n;
-        st->last = n;
+        node_append(st, n);
         return n;
     }
     return NULL;

@@ -321,14 +321,20 @@ static int teardown_all(void **state)
     return 0;
 }
 
+/* A folder of its own for the test's store; false: none there. */
+static bool dir_made_in(const char *where)
+{
+    snprintf(dir, sizeof(dir), "%s/sluice-store-XXXXXX", where);
+    if (!mkdtemp(dir))
+        return false;
+    snprintf(path, sizeof(path), "%s/s.db", dir);
+    return true;
+}
+
 static int setup(void **state)
 {
     (void)state;
-    strcpy(dir, "/tmp/sluice-store-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(path, sizeof(path), "%s/s.db", dir);
-    return 0;
+    return dir_made_in("/tmp") ? 0 : -1;
 }
 
 static int teardown(void **state)
